@@ -1,0 +1,376 @@
+"""The whole path of a plan: DVHs, constraints, separation, in one screen.
+
+>>> from cordgap.phantom import spine_case
+>>> result = analyze(spine_case())
+>>> result.separation is not None
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from cordgap._version import __version__
+from cordgap.case.case import Case, Prescription
+from cordgap.case.structure import Structure
+from cordgap.dvh.curve import DVH
+from cordgap.dvh.integrate import compute_dvh
+from cordgap.dvh.margin import hot_end_of_margin
+from cordgap.dvh.metrics import Goal, Metric, MetricValue, parse_metric
+from cordgap.dvh.solid import Between, Ends, Solid, build_solid
+from cordgap.dvh.surface import surface_of
+from cordgap.errors import Finding, OptionError, StructureError, StructureNotFoundError
+from cordgap.limits.constraint import (
+    PRV_MARGIN_MM,
+    Constraint,
+    ConstraintResult,
+    constraint_from_goal,
+    evaluate,
+    evaluate_margin,
+)
+from cordgap.limits.protocol import CORD_ROLES, Protocol, load_protocol
+from cordgap.separation.anatomy import survey
+from cordgap.separation.estimate import DEFAULT_MAX_MM, Plan, estimate_separation
+from cordgap.separation.estimators import CordLimit
+from cordgap.separation.result import CordGoal, Method, Separation
+from cordgap.separation.select import Choice, choose_cord, choose_target
+
+DEFAULT_METRICS = tuple(
+    parse_metric(m)
+    for m in (
+        "D0.035cc[Gy]", "D0.1cc[Gy]", "D1cc[Gy]", "D2%[Gy]", "D50%[Gy]", "D95%[Gy]", "D98%[Gy]",
+        "DC0.035cc[Gy]",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user may choose; the defaults are the accurate ones."""
+
+    between: Between = "shape"
+    ends: Ends = "half-slice"
+    protocol: str | None = None
+    constraints: tuple[Goal, ...] = ()
+    coverage: tuple[Goal, ...] = ()
+    metrics: tuple[Metric, ...] = DEFAULT_METRICS
+    cord: str | None = None
+    target: str | None = None
+    prescription: Prescription | None = None
+    method: Method | None = None
+    max_mm: float = DEFAULT_MAX_MM
+    levels: tuple[tuple[str, float, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class StructureResult:
+    """DVH and metrics of one structure, or why there are none."""
+
+    structure: Structure
+    status: str
+    reason: str | None
+    volume_cc: float | None
+    dvh: DVH | None
+    metrics: dict[str, MetricValue]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """Everything that was found out about a plan."""
+
+    case: Case
+    settings: Settings
+    protocol: Protocol
+    prescription: Prescription | None
+    cord: Choice | None
+    target: Choice | None
+    structures: tuple[StructureResult, ...]
+    constraints: tuple[ConstraintResult, ...]
+    separation: Separation | None
+    separation_reason: str | None
+    findings: tuple[Finding, ...]
+    cordgap_version: str = field(default=__version__)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """Findings that are more than information."""
+        return tuple(f for f in self.findings if f.severity != "info")
+
+    @property
+    def exit_code(self) -> int:
+        """3 something not evaluable, 1 something exceeded, 0 all met."""
+        verdicts = [c.verdict for c in self.constraints if c.decides]
+        if self.separation is None or not verdicts:
+            verdicts.append("not evaluable")
+        else:
+            verdicts += [g.verdict for g in self.separation.coverage_goals if g.headline]
+            if self.separation.status == "not evaluable":
+                verdicts.append("not evaluable")
+        return 3 if "not evaluable" in verdicts else 1 if "exceeded" in verdicts else 0
+
+
+def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
+    """Analyse one plan: every DVH, the constraints, and the separation.
+
+    Parameters
+    ----------
+    case : Case
+    settings : Settings, optional
+
+    Returns
+    -------
+    CaseResult
+
+    Raises
+    ------
+    StructureNotFoundError, AmbiguousInputError
+        If no structure is the cord, or several are.
+    ProtocolError, OptionError
+        If a protocol or a goal cannot be used.
+    """
+    settings = settings or Settings()
+    prescription = settings.prescription or case.prescription
+    rx_gy = prescription.dose_gy if prescription else None
+    protocol = load_protocol(settings.protocol) if settings.protocol else load_protocol()
+    cord = choose_cord(case, settings.cord)
+    structures = compute_structures(case, settings, rx_gy=rx_gy)
+    rows = constraint_rows(protocol, settings, prescription)
+    constraints = evaluate_constraints(case, rows, structures, cord.structure, settings, rx_gy)
+    findings = [*case.findings, *cord.findings]
+    if not rows:
+        findings.append(_no_limit(protocol, prescription))
+    target, separation, reason = _separation(
+        case, settings, prescription, protocol, cord.structure, structures, constraints
+    )
+    findings += [f for s in structures for f in s.findings]
+    findings += [f for c in constraints for f in c.findings]
+    findings += target.findings if target else ()
+    findings += separation.findings if separation else ()
+    return CaseResult(
+        case=case,
+        settings=settings,
+        protocol=protocol,
+        prescription=prescription,
+        cord=cord,
+        target=target,
+        structures=structures,
+        constraints=constraints,
+        separation=separation,
+        separation_reason=reason,
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def compute_structures(
+    case: Case,
+    settings: Settings,
+    *,
+    rx_gy: float | None = None,
+    names: Sequence[str] = (),
+) -> tuple[StructureResult, ...]:
+    """Compute DVH and metrics of the named structures (all, if none are named)."""
+    wanted = [case.structure(name) for name in names] if names else list(case.structures)
+    return tuple(_compute(case, s, settings, rx_gy) for s in wanted)
+
+
+def _compute(
+    case: Case, structure: Structure, settings: Settings, rx_gy: float | None
+) -> StructureResult:
+    none = {str(m): MetricValue(None, reason=structure.reason) for m in settings.metrics}
+    if structure.status != "ok":
+        return StructureResult(
+            structure, structure.status, structure.reason, None, None, none, structure.findings
+        )
+    try:
+        solid = build_solid(structure, between=settings.between, ends=settings.ends)
+    except StructureError as error:
+        none = {str(m): MetricValue(None, reason=str(error)) for m in settings.metrics}
+        return StructureResult(
+            structure, "unsupported", str(error), None, None, none, structure.findings
+        )
+    findings = (*structure.findings, *solid.findings)
+    if case.dose is None:
+        none = {str(m): MetricValue(None, reason="no dose") for m in settings.metrics}
+        return StructureResult(structure, "ok", "no dose", solid.volume_cc, None, none, findings)
+    dvh = compute_dvh(solid, case.dose)
+    status, reason = "ok", None
+    if dvh.covered_volume_cc <= 0:
+        status, reason = "outside dose grid", "the structure lies outside the dose grid"
+    elif not dvh.is_complete:
+        status = "partly outside dose grid"
+        reason = f"{100 * dvh.covered_fraction:.1f} % of the volume lies inside the dose grid"
+    metrics = {str(m): m.evaluate(dvh, rx_gy) for m in settings.metrics}
+    return StructureResult(structure, status, reason, solid.volume_cc, dvh, metrics, findings)
+
+
+def constraint_rows(
+    protocol: Protocol, settings: Settings, prescription: Prescription | None
+) -> list[Constraint]:
+    """Rows that apply: the user's cord goals in place of the protocol's where there are any."""
+    rows = list(protocol.active(prescription.fractions)) if prescription else []
+    if not settings.constraints:
+        return rows
+    own = [constraint_from_goal(goal) for goal in settings.constraints]
+    return own + [row for row in rows if row.structure not in CORD_ROLES]
+
+
+def evaluate_constraints(
+    case: Case,
+    rows: Sequence[Constraint],
+    structures: Sequence[StructureResult],
+    cord: Structure,
+    settings: Settings,
+    rx_gy: float | None,
+) -> tuple[ConstraintResult, ...]:
+    """Evaluate each row on the structure it speaks of, or on the cord where that is missing."""
+    results = []
+    for row in rows:
+        found = _structure_for(row, structures, cord)
+        if found is None:
+            missing = evaluate(
+                row, None, roi_name=None, roi_role=None, reason="the structure is not contoured"
+            )
+            results.append(replace(missing, decides=False))
+            continue
+        role = found.structure.role if found.structure.role != "other" else row.structure
+        result = evaluate(
+            row,
+            found.dvh,
+            roi_name=found.structure.roi_name,
+            roi_role=role,
+            rx_gy=rx_gy,
+            reason=found.reason,
+        )
+        if row.structure == "cord" and result.value is not None and row.metric.kind == "D":
+            result = _with_margin(case, row, result, found, settings)
+        results.append(result)
+    return tuple(results)
+
+
+def _structure_for(
+    row: Constraint, structures: Sequence[StructureResult], cord: Structure
+) -> StructureResult | None:
+    by_cord = next((s for s in structures if s.structure is cord), None)
+    if row.structure == cord.role or row.structure == "cord":
+        return by_cord
+    same = [s for s in structures if s.structure.role == row.structure and s.status != "empty"]
+    if same:
+        return same[0]
+    return by_cord if row.structure in CORD_ROLES else None
+
+
+def _with_margin(
+    case: Case,
+    row: Constraint,
+    result: ConstraintResult,
+    found: StructureResult,
+    settings: Settings,
+) -> ConstraintResult:
+    """Put the same limit on the cord plus 1.5 mm beside the verdict."""
+    if case.dose is None or result.value is None or row.metric.argument_unit != "cc":
+        return result
+    solid: Solid = build_solid(found.structure, between=settings.between, ends=settings.ends)
+    floor = result.value if row.unit == "Gy" else 0.0
+    hot = hot_end_of_margin(surface_of(solid), case.dose, PRV_MARGIN_MM, 0.98 * floor)
+    reason = "the cord plus margin reaches beyond the dose grid" if hot is None else None
+    return replace(result, margin=evaluate_margin(row, hot, reason=reason))
+
+
+def _separation(
+    case: Case,
+    settings: Settings,
+    prescription: Prescription | None,
+    protocol: Protocol,
+    cord: Structure,
+    structures: Sequence[StructureResult],
+    constraints: Sequence[ConstraintResult],
+) -> tuple[Choice | None, Separation | None, str | None]:
+    """Estimate the separation, or say in one sentence why there is none."""
+    try:
+        target = choose_target(case, cord, settings.target)
+    except StructureNotFoundError as error:
+        if settings.target is not None:
+            raise
+        return None, None, str(error)
+    if prescription is None:
+        return target, None, "the prescription is not known: give --rx GY and --fractions N"
+    try:
+        anatomy = survey(
+            case,
+            cord,
+            target.structure,
+            max_mm=settings.max_mm,
+            between=settings.between,
+            ends=settings.ends,
+        )
+    except StructureError as error:
+        return target, None, str(error)
+    by_name = {s.structure.roi_name: s for s in structures}
+    limits = [
+        CordLimit(
+            id=row.id,
+            roi_name=row.roi_name or "",
+            metric=parse_metric(row.metric_evaluated),
+            limit=row.limit,
+            dvh=dvh,
+            rx_gy=prescription.dose_gy,
+            plus_minus=row.plus_minus or 0.0,
+        )
+        for row in constraints
+        if row.decides and row.structure in CORD_ROLES and row.verdict != "not evaluable"
+        and (dvh := by_name[row.roi_name or ""].dvh) is not None
+    ]  # fmt: skip
+    goals = [
+        CordGoal(
+            r.id, r.roi_name or "", r.metric_evaluated, r.limit, r.unit, r.value, r.plus_minus,
+            r.headroom, r.verdict, r.within_uncertainty, r.reason,
+        )
+        for r in constraints
+        if r.decides and r.structure in CORD_ROLES
+    ]  # fmt: skip
+    plan = Plan(
+        prescription=prescription,
+        cord_goals=tuple(goals),
+        limits=tuple(limits),
+        target_dvh=next(s.dvh for s in structures if s.structure is target.structure),
+        schedule_limits=tuple(
+            row
+            for n in protocol.fractions
+            for row in protocol.cord_rows(n)
+            if row.structure == cord.role or row.structure == "cord"
+        ),
+    )
+    separation = estimate_separation(
+        anatomy, plan, coverage=settings.coverage, method=settings.method, max_mm=settings.max_mm
+    )
+    return target, separation, None
+
+
+def _no_limit(protocol: Protocol, prescription: Prescription | None) -> Finding:
+    if prescription is None:
+        return Finding(
+            "no-prescription",
+            "the number of fractions is not known, so that no limit applies",
+            action="give --rx GY --fractions N",
+        )
+    return Finding(
+        "no-limit-for-fractions",
+        f"{protocol.id} has no limit for {prescription.fractions} fraction(s)",
+        expected=f"fractions in {', '.join(str(n) for n in protocol.fractions)}",
+        action="choose another --protocol, or give --constraint",
+    )
+
+
+def require_separation(result: CaseResult) -> Separation:
+    """Return the separation of a result.
+
+    Raises
+    ------
+    OptionError
+        If there is none, with the reason.
+    """
+    if result.separation is None:
+        raise OptionError(f"no separation can be given: {result.separation_reason}")
+    return result.separation

@@ -1,0 +1,1 @@
+"""What a plan is, free of DICOM: grids, structures, prescription, case."""

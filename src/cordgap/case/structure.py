@@ -1,0 +1,203 @@
+"""Contours of one region of interest, grouped into planes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cordgap.case.naming import NamedRole, Role, identify
+from cordgap.errors import Finding
+
+FloatArray = NDArray[np.float64]
+StructureStatus = Literal["ok", "empty", "unsupported"]
+
+# Contours whose z differs by less than this share a plane: exports jitter by hundredths of a
+# millimetre (dicompyler reads such a pair as two slabs), no planning system contours finer.
+PLANE_TOLERANCE_MM = 0.05
+PLANE_TOLERANCE_FRACTION = 0.01
+# A contour is planar when its points leave its plane by less than this.
+MAX_OUT_OF_PLANE_MM = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class ContourPlane:
+    """All closed contours of a structure on one axial plane.
+
+    Each contour is an ``(n, 2)`` array of x, y in mm, the first point not repeated.
+    """
+
+    z_mm: float
+    contours: tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A region of interest as contoured: planes sorted by z, nothing interpolated.
+
+    ``status`` is ``ok``, ``empty`` (no closed contour) or ``unsupported`` (contours that are not
+    axial); ``reason`` says why it is not ``ok``. ``slab_thickness_mm`` is what the file says for
+    a structure of a single plane.
+    """
+
+    roi_number: int
+    roi_name: str
+    named: NamedRole
+    planes: tuple[ContourPlane, ...]
+    status: StructureStatus = "ok"
+    reason: str | None = None
+    slab_thickness_mm: float | None = None
+    colour: tuple[int, int, int] | None = None
+    frame_of_reference_uid: str | None = None
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def role(self) -> Role:
+        """What the structure is, from its name."""
+        return self.named.role
+
+    @property
+    def z_mm(self) -> FloatArray:
+        """Positions of the planes."""
+        return np.array([plane.z_mm for plane in self.planes])
+
+    @property
+    def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Smallest and largest contour coordinates (x, y, z)."""
+        if not self.planes:
+            return np.full(3, np.nan), np.full(3, np.nan)
+        points = np.concatenate([c for p in self.planes for c in p.contours])
+        lower = np.r_[points.min(axis=0), self.planes[0].z_mm]
+        upper = np.r_[points.max(axis=0), self.planes[-1].z_mm]
+        return lower, upper
+
+
+def structure_from_contours(
+    roi_number: int,
+    roi_name: str,
+    contours: Iterable[ArrayLike],
+    *,
+    named: NamedRole | None = None,
+    slab_thickness_mm: float | None = None,
+    colour: tuple[int, int, int] | None = None,
+    frame_of_reference_uid: str | None = None,
+    findings: Iterable[Finding] = (),
+) -> Structure:
+    """Group closed contours into axial planes.
+
+    Parameters
+    ----------
+    contours : iterable of (n, 3) arrays
+        Points in patient coordinates (LPS, mm), in any order of contours. A repeated closing
+        point is dropped; contours of fewer than three points or without area are left out and
+        counted in a finding; duplicates on a plane are dropped with a finding.
+    named : NamedRole, optional
+        Role to use in place of the one the name implies.
+
+    Returns
+    -------
+    Structure
+        With ``status`` other than ``ok`` where no solid can be made; never raises for bad
+        contours, so that one bad structure does not hide the others.
+    """
+    notes = list(findings)
+    role = named or identify(roi_name)
+    flat: list[tuple[float, FloatArray]] = []
+    degenerate = 0
+    status: StructureStatus = "ok"
+    reason: str | None = None
+    for contour in contours:
+        points = np.asarray(contour, dtype=np.float64).reshape(-1, 3)
+        if len(points) > 1 and np.allclose(points[0], points[-1], rtol=0, atol=1e-6):
+            points = points[:-1]
+        if len(points) < 3 or abs(_signed_area(points[:, :2])) < 1e-6:
+            if len(points) >= 3 and np.ptp(points[:, 2]) > MAX_OUT_OF_PLANE_MM:
+                status, reason = "unsupported", "contours are not axial"
+            degenerate += 1
+            continue
+        if np.ptp(points[:, 2]) > 2 * MAX_OUT_OF_PLANE_MM:
+            status = "unsupported"
+            reason = (
+                f"a contour leaves its axial plane by {np.ptp(points[:, 2]):.2f} mm "
+                "(tilted contours are not supported)"
+            )
+            continue
+        flat.append((float(np.mean(points[:, 2])), points[:, :2].copy()))
+    if degenerate:
+        notes.append(
+            Finding(
+                "degenerate-contours",
+                f"{degenerate} contour(s) with fewer than three points or no area were left out",
+                roi_name=roi_name,
+                severity="info",
+            )
+        )
+    planes, plane_notes = _group_planes(flat, roi_name)
+    notes.extend(plane_notes)
+    if status == "ok" and not planes:
+        status, reason = "empty", "no closed planar contour"
+    return Structure(
+        roi_number=roi_number,
+        roi_name=roi_name,
+        named=role,
+        planes=tuple(planes) if status == "ok" else (),
+        status=status,
+        reason=reason,
+        slab_thickness_mm=slab_thickness_mm,
+        colour=colour,
+        frame_of_reference_uid=frame_of_reference_uid,
+        findings=tuple(notes),
+    )
+
+
+def _signed_area(points: FloatArray) -> float:
+    x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
+    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+
+
+def _group_planes(
+    flat: list[tuple[float, FloatArray]], roi_name: str
+) -> tuple[list[ContourPlane], list[Finding]]:
+    if not flat:
+        return [], []
+    order = sorted(range(len(flat)), key=lambda i: flat[i][0])
+    z = np.array([flat[i][0] for i in order])
+    gaps = np.diff(z)
+    real = gaps[gaps > PLANE_TOLERANCE_MM]
+    tolerance = PLANE_TOLERANCE_MM
+    if real.size:
+        tolerance = max(tolerance, PLANE_TOLERANCE_FRACTION * float(np.median(real)))
+    starts = np.r_[0, np.flatnonzero(gaps > tolerance) + 1, len(z)]
+    planes: list[ContourPlane] = []
+    duplicates = 0
+    for first, last in itertools.pairwise(starts):
+        kept: list[FloatArray] = []
+        for i in order[first:last]:
+            points = flat[i][1]
+            if any(_same_contour(points, other) for other in kept):
+                duplicates += 1
+                continue
+            points.flags.writeable = False
+            kept.append(points)
+        planes.append(ContourPlane(float(np.mean(z[first:last])), tuple(kept)))
+    notes = []
+    if duplicates:
+        notes.append(
+            Finding(
+                "duplicate-contours",
+                f"{duplicates} contour(s) drawn twice on the same plane were counted once",
+                roi_name=roi_name,
+            )
+        )
+    return planes, notes
+
+
+def _same_contour(a: FloatArray, b: FloatArray) -> bool:
+    """Tell whether two contours visit the same points, from any start, in either direction."""
+    if a.shape != b.shape or not np.allclose(a.mean(axis=0), b.mean(axis=0), rtol=0, atol=1e-3):
+        return False
+    return bool(np.allclose(a[np.lexsort(a.T)], b[np.lexsort(b.T)], rtol=0, atol=1e-3))

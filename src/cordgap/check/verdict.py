@@ -1,0 +1,87 @@
+"""The verdict on an input: usable, usable with warnings, refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cordgap.case.case import Case, InputFile, Prescription
+from cordgap.check.findings import case_findings
+from cordgap.dvh.solid import build_solid
+from cordgap.errors import AmbiguousInputError, CordgapError, Finding, Severity
+from cordgap.separation.select import choose_cord, choose_target
+
+Word = Literal["usable", "usable with warnings", "refused"]
+
+
+@dataclass(frozen=True)
+class InputVerdict:
+    """Verdict, findings, and the files that were used."""
+
+    word: Word
+    findings: tuple[Finding, ...]
+    used: tuple[InputFile, ...]
+
+
+def judge(
+    case: Case | None,
+    findings: tuple[Finding, ...],
+    *,
+    cord: str | None = None,
+    target: str | None = None,
+    prescription: Prescription | None = None,
+) -> InputVerdict:
+    """Judge a case as read; ``None`` where reading itself was refused.
+
+    Parameters
+    ----------
+    findings : tuple of Finding
+        What is known already, such as the reason of a refusal.
+    cord, target : str, optional
+        Names given by the user.
+    prescription : Prescription, optional
+    """
+    found = list(findings)
+    used: tuple[InputFile, ...] = ()
+    if case is not None:
+        found += case.findings
+        used = case.inputs
+        chosen_cord = chosen_target = None
+        try:
+            choice = choose_cord(case, cord)
+            found += choice.findings
+            chosen_cord = choice.structure
+            choice = choose_target(case, chosen_cord, target)
+            found += choice.findings
+            chosen_target = choice.structure
+        except CordgapError as error:
+            severity: Severity = "warning" if chosen_cord is not None else "error"
+            code = "ambiguous" if isinstance(error, AmbiguousInputError) else "structure-not-found"
+            found.append(Finding(code, str(error), severity=severity))
+        for structure in case.structures:
+            found += structure.findings
+            if structure.status != "ok":
+                found.append(
+                    Finding(
+                        f"structure-{structure.status}",
+                        f"{structure.roi_name}: {structure.reason}",
+                        severity="error" if structure is chosen_cord else "info",
+                        roi_name=structure.roi_name,
+                    )
+                )
+                continue
+            try:
+                found += build_solid(structure).findings
+            except CordgapError as error:
+                found.append(Finding("structure-unusable", str(error), roi_name=structure.roi_name))
+        found += case_findings(
+            case, cord=chosen_cord, target=chosen_target, prescription=prescription
+        )
+    unique = tuple(dict.fromkeys(found))
+    severities = {f.severity for f in unique}
+    word: Word = "usable"
+    if "error" in severities:
+        word = "refused"
+    elif "warning" in severities:
+        word = "usable with warnings"
+    return InputVerdict(word, unique, used)

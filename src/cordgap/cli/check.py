@@ -1,0 +1,66 @@
+"""``cordgap check``: may the input be trusted, before any number."""
+
+from __future__ import annotations
+
+import typer
+
+from cordgap.cli import common
+from cordgap.cli.common import PlanOptions
+from cordgap.errors import CordgapError, Finding
+
+
+def check(
+    path: common.OptionalPathArgument = None,
+    rtstruct: common.RtstructOption = None,
+    rtdose: common.RtdoseOption = None,
+    rtplan: common.RtplanOption = None,
+    cord: common.CordOption = None,
+    target: common.TargetOption = None,
+    rx: common.RxOption = None,
+    fractions: common.FractionsOption = None,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
+    verbose: common.VerboseOption = 0,
+) -> None:
+    """Check the files of a plan: usable, usable with warnings, or refused.
+
+    Example: cordgap check plans/coverage-first
+    """
+    common.start_logging(quiet, verbose)
+    from cordgap.check.verdict import judge
+    from cordgap.report.tables import check_document
+
+    options = PlanOptions(
+        path=path,
+        rtstruct=rtstruct,
+        rtdose=rtdose or [],
+        rtplan=rtplan,
+        cord=cord,
+        target=target,
+        rx=rx,
+        fractions=fractions,
+    )
+    try:
+        options = options.filled_from_file()
+        case = options.read(with_image=True)
+        prescription = options.prescription(case)
+    except CordgapError as error:
+        case, prescription = None, None
+        refusal: tuple[Finding, ...] = (Finding("refused", str(error), severity="error"),)
+        verdict = judge(None, refusal)
+    else:
+        verdict = judge(
+            case, (), cord=options.cord, target=options.target, prescription=prescription
+        )
+    if json:
+        common.emit(check_document(verdict.findings, used=verdict.used))
+    else:
+        print(verdict.word)
+        for used in verdict.used:
+            print(f"  {used.kind}: {used.file}")
+        for finding in verdict.findings:
+            where = f"{finding.roi_name}: " if finding.roi_name else ""
+            print(f"  {finding.severity}: {where}{finding.message} [{finding.code}]")
+            if finding.action:
+                print(f"      to do: {finding.action}")
+    raise typer.Exit(2 if verdict.word == "refused" else 0)

@@ -1,0 +1,285 @@
+"""What the verbs share: option types, reading the plan, printing a document."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tomllib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cordgap.errors import CordgapError, Finding, OptionError
+
+if TYPE_CHECKING:
+    from cordgap.analysis import Settings
+    from cordgap.case.case import Case, Prescription
+
+SETTINGS_FILE = "cordgap.toml"
+
+OptionalPathArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Folder of the exported plan; not needed with --rtstruct and --rtdose.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages on stderr.")]
+VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More messages.")]
+RtstructOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="RTSTRUCT to use: a path, or a name inside PATH.")
+]
+RtdoseOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="RTDOSE to use; repeat for the beams of one plan."),
+]
+RtplanOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="RTPLAN to use: a path, or a name inside PATH.")
+]
+CordOption = Annotated[str | None, typer.Option(metavar="NAME", help="ROI that is the cord.")]
+TargetOption = Annotated[str | None, typer.Option(metavar="NAME", help="ROI that is the target.")]
+RxOption = Annotated[
+    float | None, typer.Option(metavar="GY", min=0.01, max=200, help="Prescribed dose in Gy.")
+]
+FractionsOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=60, help="Number of fractions.")
+]
+ProtocolOption = Annotated[
+    str | None, typer.Option(metavar="ID|FILE", help="Constraint table (see cordgap protocols).")
+]
+ConstraintOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GOAL", help='Cord goal instead of the table, "D0.035cc[Gy]<=17".'),
+]
+CoverageOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GOAL", help='Coverage goal instead of "D98%[%]>=95".'),
+]
+MaxOption = Annotated[
+    float | None,
+    typer.Option("--max-mm", min=0.5, max=20, metavar="MM", help="Largest separation considered."),
+]
+LevelOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=FROM:TO", help="Name levels by z in mm, T7=-12:8; repeatable."),
+]
+MethodOption = Annotated[
+    Literal["trim", "plan-gradient", "population-falloff"] | None,
+    typer.Option(help="Estimator instead of the one that fits the plan."),
+]
+
+
+def start_logging(quiet: bool, verbose: int) -> None:
+    """Send log messages to stderr: warnings by default."""
+    level = (
+        logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    )
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
+
+
+@dataclass
+class PlanOptions:
+    """Options of one run: the command line first, then ``cordgap.toml`` in the plan folder."""
+
+    path: Path | None
+    rtstruct: str | None = None
+    rtdose: list[str] = field(default_factory=list)
+    rtplan: str | None = None
+    cord: str | None = None
+    target: str | None = None
+    rx: float | None = None
+    fractions: int | None = None
+    protocol: str | None = None
+    constraint: list[str] = field(default_factory=list)
+    coverage: list[str] = field(default_factory=list)
+    max_mm: float | None = None
+    level: list[str] = field(default_factory=list)
+    method: str | None = None
+    identify: bool = False
+    from_file: tuple[str, ...] = ()
+
+    def filled_from_file(self) -> PlanOptions:
+        """Return the options with what ``cordgap.toml`` says where the command line is silent.
+
+        Raises
+        ------
+        OptionError
+            If the file cannot be read, or has a key or a type that is not known.
+        """
+        file = None if self.path is None else self.path / SETTINGS_FILE
+        if file is None or not file.is_file():
+            return self
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise OptionError(f"{SETTINGS_FILE}: not valid TOML: {error}") from error
+        values = dict(self.__dict__)
+        used = []
+        for key, value in table.items():
+            kind = _FILE_KEYS.get(key)
+            if kind is None:
+                raise OptionError(
+                    f"{SETTINGS_FILE}: unknown key {key!r}; known keys are "
+                    + ", ".join(sorted(_FILE_KEYS))
+                )
+            if kind is list and isinstance(value, str):
+                value = [value]
+            if isinstance(value, bool) or not isinstance(value, _ACCEPTED[kind]):
+                raise OptionError(f"{SETTINGS_FILE}: {key} is {value!r}, expected {_WORDS[kind]}")
+            if isinstance(value, list) and not all(isinstance(v, str) for v in value):
+                raise OptionError(f"{SETTINGS_FILE}: {key} must hold strings only")
+            if not values[key]:
+                values[key] = value
+                used.append(key)
+        values["from_file"] = tuple(used)
+        return PlanOptions(**values)
+
+    def prescription(self, case: Case | None) -> Prescription | None:
+        """Return the prescription: options over RTPLAN; a half-given one is completed from it.
+
+        Raises
+        ------
+        OptionError
+            If one half is given and the other is not known.
+        """
+        from cordgap.case.case import Prescription
+
+        planned = case.prescription if case else None
+        if self.rx is None and self.fractions is None:
+            return planned
+        dose = self.rx if self.rx is not None else (planned.dose_gy if planned else None)
+        number = self.fractions or (planned.fractions if planned else None)
+        if dose is None or number is None:
+            missing = "--rx GY" if dose is None else "--fractions N"
+            raise OptionError(f"the prescription is incomplete: give {missing} too")
+        given = {"rx", "fractions"} & set(self.from_file)
+        return Prescription(float(dose), int(number), SETTINGS_FILE if given else "option")
+
+    def settings(self, case: Case | None) -> Settings:
+        """Return the settings of the analysis."""
+        from cordgap.analysis import Settings
+        from cordgap.dvh.metrics import parse_goal
+        from cordgap.separation.estimate import DEFAULT_MAX_MM
+
+        protocol = self.protocol
+        if protocol and self.path is not None and (self.path / protocol).is_file():
+            protocol = str(self.path / protocol)
+        method: Any = self.method
+        return Settings(
+            protocol=protocol,
+            constraints=tuple(parse_goal(text) for text in self.constraint),
+            coverage=tuple(parse_goal(text) for text in self.coverage),
+            cord=self.cord,
+            target=self.target,
+            prescription=self.prescription(case),
+            method=method,
+            max_mm=self.max_mm or DEFAULT_MAX_MM,
+            levels=tuple(parse_level(text) for text in self.level),
+        )
+
+    def read(
+        self,
+        *,
+        need_dose: bool = True,
+        with_image: bool = True,
+        wanted: Collection[str] | Callable[[str], bool] | None = None,
+    ) -> Case:
+        """Read the case these options name."""
+        from cordgap.dicom.read import read_case
+
+        return read_case(
+            self.path,
+            rtstruct=self.rtstruct,
+            rtdose=tuple(self.rtdose),
+            rtplan=self.rtplan,
+            need_dose=need_dose,
+            with_image=with_image,
+            wanted=wanted,
+            identify=self.identify,
+        )
+
+
+_FILE_KEYS: dict[str, type] = {
+    "rtstruct": str,
+    "rtdose": list,
+    "rtplan": str,
+    "cord": str,
+    "target": str,
+    "rx": float,
+    "fractions": int,
+    "protocol": str,
+    "constraint": list,
+    "coverage": list,
+    "max_mm": float,
+    "level": list,
+    "method": str,
+}
+_ACCEPTED: dict[type, tuple[type, ...]] = {
+    str: (str,),
+    list: (list,),
+    float: (float, int),
+    int: (int,),
+}
+_WORDS: dict[type, str] = {
+    str: "a string",
+    list: "a list of strings",
+    float: "a number",
+    int: "a whole number",
+}
+
+
+def parse_level(text: str) -> tuple[str, float, float]:
+    """Read ``T7=-12:8`` into a name and the range of z in mm.
+
+    Raises
+    ------
+    OptionError
+        If it has another form.
+    """
+    name, _, span = text.partition("=")
+    low, _, high = span.partition(":")
+    try:
+        bottom, top = float(low), float(high)
+    except ValueError:
+        raise OptionError(f"--level {text}: expected NAME=FROM:TO with z in mm, T7=-12:8") from None
+    if not name.strip() or bottom >= top:
+        raise OptionError(f"--level {text}: expected a name and FROM below TO")
+    return name.strip(), bottom, top
+
+
+def emit(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    from cordgap.report.tables import to_json
+
+    print(to_json(document))
+
+
+def tell(findings: tuple[Finding, ...], *, quiet: bool) -> None:
+    """Print warnings on stderr."""
+    if quiet:
+        return
+    for finding in findings:
+        if finding.severity != "info":
+            print(f"{finding.severity}: {finding.message} [{finding.code}]", file=sys.stderr)
+
+
+def report_error(error: Exception) -> int:
+    """Print an error, as JSON on stdout too where ``--json`` was given; return the exit code."""
+    if isinstance(error, CordgapError):
+        print(f"cordgap: error: {error}", file=sys.stderr)
+    else:
+        print(
+            f"cordgap: unexpected {type(error).__name__}; this is a fault of cordgap, please "
+            "report it. Set CORDGAP_DEBUG=1 to see where it happened.",
+            file=sys.stderr,
+        )
+    if "--json" in sys.argv[1:]:
+        from cordgap.report.tables import error_document
+
+        emit(error_document(error))
+    return 2

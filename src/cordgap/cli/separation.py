@@ -1,0 +1,76 @@
+"""``cordgap separation``: the separation alone, with or without a dose."""
+
+from __future__ import annotations
+
+import typer
+
+from cordgap.cli import common
+from cordgap.cli.common import PlanOptions
+
+
+def separation(
+    path: common.OptionalPathArgument = None,
+    rtstruct: common.RtstructOption = None,
+    rtdose: common.RtdoseOption = None,
+    rtplan: common.RtplanOption = None,
+    cord: common.CordOption = None,
+    target: common.TargetOption = None,
+    rx: common.RxOption = None,
+    fractions: common.FractionsOption = None,
+    protocol: common.ProtocolOption = None,
+    constraint: common.ConstraintOption = None,
+    coverage: common.CoverageOption = None,
+    max_mm: common.MaxOption = None,
+    method: common.MethodOption = None,
+    level: common.LevelOption = None,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
+    verbose: common.VerboseOption = 0,
+) -> None:
+    """Estimate the separation between cord and tumour alone.
+
+    Example: cordgap separation plans/ring --constraint "D0.035cc[Gy]<=17"
+
+    Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2
+    """
+    common.start_logging(quiet, verbose)
+    from cordgap.analysis import analyze, require_separation
+    from cordgap.case.naming import identify
+    from cordgap.report.sentence import summary_text
+    from cordgap.report.tables import separation_document
+
+    options = PlanOptions(
+        path=path,
+        rtstruct=rtstruct,
+        rtdose=rtdose or [],
+        rtplan=rtplan,
+        cord=cord,
+        target=target,
+        rx=rx,
+        fractions=fractions,
+        protocol=protocol,
+        constraint=constraint or [],
+        coverage=coverage or [],
+        max_mm=max_mm,
+        level=level or [],
+        method=method,
+    ).filled_from_file()
+    named = {name.strip().casefold() for name in (options.cord, options.target) if name}
+
+    def wanted(roi_name: str) -> bool:
+        role = identify(roi_name).role
+        return roi_name.strip().casefold() in named or role not in ("other", "body", "esophagus")
+
+    without_dose = options.rx is not None and options.fractions is not None
+    case = options.read(need_dose=not without_dose, with_image=False, wanted=wanted)
+    result = analyze(case, options.settings(case))
+    answer = require_separation(result)
+    if json:
+        common.emit(separation_document(result))
+        common.tell(result.findings, quiet=quiet)
+    else:
+        print(summary_text(result))
+    # Without a dose no goal can be evaluated: the estimate itself is the answer.
+    if case.dose is None:
+        raise typer.Exit(3 if answer.required_separation_mm is None else 0)
+    raise typer.Exit(result.exit_code)

@@ -1,0 +1,139 @@
+"""Open DICOM files and read attributes from them: the edge behind which pydicom stays.
+
+Warnings of the DICOM library are silenced here; what matters of them becomes a finding where the
+attribute is used. Whatever it raises becomes a :class:`~cordgap.errors.DicomError` that names the
+file, never its folder (folders are often named after patients).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+from cordgap.errors import CordgapError, DicomError
+
+_LOG = logging.getLogger("pydicom")
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+# Larger values stay on disk until they are asked for.
+DEFER_BYTES = 1 << 20
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn every failure inside the block into a DicomError that names the file.
+
+    The log of the DICOM library is silenced too: it quotes values, names among them.
+    """
+    level = _LOG.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _LOG.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        except CordgapError:
+            raise
+        except FileNotFoundError as error:
+            raise DicomError(f"{path.name}: there is no such file") from error
+        except Exception as error:
+            raise DicomError(
+                f"{path.name}: cannot be read as DICOM ({type(error).__name__}); the file is "
+                "damaged or incomplete: export it again"
+            ) from error
+        finally:
+            _LOG.setLevel(level)
+
+
+def open_dataset(
+    path: Path, keywords: Sequence[str] | None = None, *, defer: bool = False
+) -> Dataset:
+    """Read a file, or only some attributes of it; call inside :func:`reading`.
+
+    Files without preamble and file meta information are read too: whoever asks has checked that
+    they are DICOM. With ``defer``, large values (pixels) stay on disk.
+    """
+    tags = list(keywords) if keywords is not None else None
+    return pydicom.dcmread(
+        path, force=True, specific_tags=tags, defer_size=DEFER_BYTES if defer else None
+    )
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """Return an attribute as stripped text; empty where it is absent."""
+    value = ds.get(keyword)
+    return "" if value is None else str(value).strip().strip("\0").strip()
+
+
+def items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; empty where it is absent."""
+    value = ds.get(keyword)
+    return [] if value is None else list(value)
+
+
+def numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
+    """Return a numeric attribute of any multiplicity, or None where it is absent or empty.
+
+    Raises
+    ------
+    DicomError
+        Without file name, when a value is not a number; the caller knows the file.
+    """
+    try:
+        value = ds.get(keyword)
+        if value is None or value == "" or value == b"":
+            return None
+        if isinstance(value, bytes):
+            value = value.decode("ascii").strip("\0 ").split("\\")
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            return (float(value),)
+        return tuple(float(v) for v in value)
+    except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
+        raise DicomError(f"{keyword} is not a number") from error
+
+
+def whole_number(ds: Dataset, keyword: str) -> int | None:
+    """Return an integer attribute, or None where it is absent, empty or not one integer."""
+    try:
+        value = numbers(ds, keyword)
+    except DicomError:
+        return None
+    if not value or len(value) > 1 or not value[0].is_integer():
+        return None
+    return int(value[0])
+
+
+def raw_bytes(ds: Dataset, tag: int) -> bytes | None:
+    """Return the value of an attribute as written, without decoding; None where it is absent."""
+    element: Any = ds.get_item(tag)
+    if element is None or element.value is None:
+        return None
+    value = element.value
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value).encode("ascii", "replace")
+    return "\\".join(str(v) for v in value).encode("ascii", "replace")
+
+
+def is_cut(ds: Dataset) -> bool:
+    """Tell whether the file ended inside one of the attributes that were read."""
+    return any(
+        isinstance(element, RawDataElement)
+        and isinstance(element.value, bytes)
+        and element.length != UNDEFINED_LENGTH
+        and len(element.value) < element.length
+        for element in ds.elements()
+    )
+
+
+def unique(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the non-empty values once each, in order."""
+    return tuple(dict.fromkeys(v for v in values if v))

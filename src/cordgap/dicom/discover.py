@@ -1,0 +1,332 @@
+"""A folder -> what is in it, by content and not by name.
+
+The first kilobyte tells whether a file is of a kind that matters; only then is it opened as DICOM,
+and only for the attributes that link files to each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydicom.dataset import Dataset
+
+from cordgap.dicom.dataset import items, open_dataset, reading, text, unique, whole_number
+from cordgap.errors import DicomError, Finding
+
+Kind = Literal["rtstruct", "rtdose", "rtplan", "ct"]
+
+KINDS: dict[str, Kind] = {
+    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
+    "1.2.840.10008.5.1.4.1.1.481.2": "rtdose",
+    "1.2.840.10008.5.1.4.1.1.481.5": "rtplan",
+    "1.2.840.10008.5.1.4.1.1.481.8": "rtplan",  # RT Ion Plan
+    "1.2.840.10008.5.1.4.1.1.2": "ct",
+}
+_COMMON = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "PatientName",
+)
+_KEYWORDS: dict[Kind, tuple[str, ...]] = {
+    "rtstruct": (
+        *_COMMON,
+        "StructureSetLabel",
+        "ReferencedFrameOfReferenceSequence",
+        "StructureSetROISequence",
+    ),
+    "rtdose": (
+        *_COMMON,
+        "DoseUnits",
+        "DoseType",
+        "DoseSummationType",
+        "ReferencedRTPlanSequence",
+        "ReferencedStructureSetSequence",
+    ),
+    "rtplan": (
+        *_COMMON,
+        "RTPlanLabel",
+        "RTPlanName",
+        "ReferencedStructureSetSequence",
+        "FractionGroupSequence",
+    ),
+    "ct": _COMMON,
+}
+_HEAD_BYTES = 2048
+# Patients are told apart within one run only: the key means nothing outside it, and cannot be
+# turned back into an identifier by trying all of them.
+_SALT = os.urandom(16)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One DICOM file and what links it to others. CT slices carry their kind and path only.
+
+    Parameters
+    ----------
+    kind : {"rtstruct", "rtdose", "rtplan", "ct"}
+    path : Path
+    frame_of_reference_uids : tuple of str
+        One for a dose; for a structure set those of its structures.
+    patient_key : str
+        Equal for equal patient identifiers within one run; empty where the file has none.
+    label : str
+        Label of the structure set or plan (free comments are not read: they may name the patient).
+    plan_uids, rtstruct_uids, series_uids : tuple of str
+        Files that this one refers to.
+    beams : tuple of (int, int)
+        Fraction group and beam number that a dose belongs to.
+    fraction_groups : int
+        Number of fraction groups of a plan.
+    """
+
+    kind: Kind
+    path: Path
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    frame_of_reference_uids: tuple[str, ...] = ()
+    patient_key: str = ""
+    label: str = ""
+    plan_uids: tuple[str, ...] = ()
+    rtstruct_uids: tuple[str, ...] = ()
+    series_uids: tuple[str, ...] = ()
+    dose_summation_type: str = ""
+    dose_units: str = ""
+    dose_type: str = ""
+    beams: tuple[tuple[int, int], ...] = ()
+    fraction_groups: int = 0
+
+    @property
+    def name(self) -> str:
+        """File name without its folder."""
+        return self.path.name
+
+    def __str__(self) -> str:
+        words = [self.dose_summation_type, self.label and f"{self.label!r}"]
+        inside = ", ".join(word for word in words if word)
+        return f"{self.name} ({inside})" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a folder holds.
+
+    ``other_dicom`` counts DICOM files of kinds that are not used, ``not_dicom`` everything else.
+    """
+
+    records: tuple[FileRecord, ...]
+    other_dicom: int = 0
+    not_dicom: int = 0
+    findings: tuple[Finding, ...] = ()
+
+    def of_kind(self, kind: Kind) -> tuple[FileRecord, ...]:
+        """Return the records of one kind."""
+        return tuple(r for r in self.records if r.kind == kind)
+
+
+def discover(folder: Path | str) -> Discovery:
+    """Scan a folder and all folders below it.
+
+    Parameters
+    ----------
+    folder : Path or str
+
+    Raises
+    ------
+    DicomError
+        When the path is not a folder.
+
+    Notes
+    -----
+    Reads 2 kB of each file; a CT slice is not opened further, an RT file only for its links.
+    """
+    root = Path(folder)
+    if root.is_file():
+        raise DicomError(
+            f"{root.name} is a file, expected the folder of a plan; give single files with "
+            "--rtstruct FILE --rtdose FILE"
+        )
+    if not root.is_dir():
+        raise DicomError("the folder of the plan does not exist")
+    records: list[FileRecord] = []
+    findings: list[Finding] = []
+    other = unrelated = 0
+    for path in _files(root):
+        kind = sniff(path)
+        if kind == "other":
+            other += 1
+        elif kind is None:
+            unrelated += 1
+        else:
+            try:
+                records.append(read_record(path, kind))
+            except DicomError as error:
+                findings.append(
+                    Finding(
+                        "file-unreadable",
+                        f"{error}; the file was left out",
+                        file=path.name,
+                        action="export the file again",
+                    )
+                )
+    return Discovery(tuple(records), other, unrelated, tuple(findings))
+
+
+def _files(root: Path) -> list[Path]:
+    """List regular files below a folder, in a fixed order; hidden folders and links are skipped."""
+    found: list[Path] = []
+    waiting = [root]
+    while waiting:
+        try:
+            entries = sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        folders = []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith("."):
+                    folders.append(Path(entry.path))
+            elif entry.is_file():
+                found.append(Path(entry.path))
+        waiting.extend(reversed(folders))
+    return found
+
+
+def sniff(path: Path) -> Kind | Literal["other"] | None:
+    """Tell the kind of a file from its first bytes; None where it is not DICOM."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    if head[128:132] == b"DICM":
+        uid = _uid_in(head[132:], 0x0002, 0x0002) or _uid_in(head[132:], 0x0008, 0x0016)
+        return KINDS.get(uid, "other")
+    # Without preamble: only what starts like a data set and states a kind that is known.
+    if head[:2] in (b"\x08\x00", b"\x02\x00"):
+        uid = _uid_in(head, 0x0008, 0x0016) or _uid_in(head, 0x0002, 0x0002)
+        return KINDS.get(uid)
+    return None
+
+
+def _uid_in(head: bytes, group: int, element: int) -> str:
+    """Find a UID among the first attributes, explicit or implicit VR, little endian."""
+    start = head.find(struct.pack("<HH", group, element))
+    if start < 0 or len(head) < start + 8:
+        return ""
+    if head[start + 4 : start + 6] == b"UI":
+        (length,) = struct.unpack_from("<H", head, start + 6)
+    else:
+        (length,) = struct.unpack_from("<I", head, start + 4)
+    if not 0 < length <= 64:
+        return ""
+    return head[start + 8 : start + 8 + length].decode("ascii", "replace").strip("\0 ")
+
+
+def read_record(path: Path, kind: Kind | None = None) -> FileRecord:
+    """Read what links one file to others.
+
+    Raises
+    ------
+    DicomError
+        When the file is not there, is not a DICOM RT file, or cannot be read.
+    """
+    if kind is None:
+        kind = _known_kind(path)
+    if kind == "ct":
+        return FileRecord(kind, path)
+    with reading(path):
+        ds = open_dataset(path, _KEYWORDS[kind])
+        plans = items(ds, "ReferencedRTPlanSequence")
+        return FileRecord(
+            kind=KINDS.get(text(ds, "SOPClassUID"), kind),
+            path=path,
+            sop_instance_uid=text(ds, "SOPInstanceUID"),
+            study_instance_uid=text(ds, "StudyInstanceUID"),
+            frame_of_reference_uids=_frames_of_reference(ds),
+            patient_key=_patient_key(ds),
+            label=_label(ds, kind),
+            plan_uids=_references(plans),
+            rtstruct_uids=_references(items(ds, "ReferencedStructureSetSequence")),
+            series_uids=_image_series(ds),
+            dose_summation_type=text(ds, "DoseSummationType").upper(),
+            dose_units=text(ds, "DoseUnits").upper(),
+            dose_type=text(ds, "DoseType").upper(),
+            beams=_beams(plans),
+            fraction_groups=len(items(ds, "FractionGroupSequence")),
+        )
+
+
+def _known_kind(path: Path) -> Kind:
+    if not path.is_file():
+        raise DicomError(f"{path.name}: there is no such file")
+    kind = sniff(path)
+    if kind is None:
+        raise DicomError(f"{path.name}: not a DICOM file; expected an RTSTRUCT, RTDOSE or RTPLAN")
+    if kind == "other":
+        raise DicomError(
+            f"{path.name}: a DICOM file of a kind that is not used here; expected an RTSTRUCT, "
+            "RTDOSE or RTPLAN"
+        )
+    return kind
+
+
+def _references(sequence: list[Dataset]) -> tuple[str, ...]:
+    return unique(text(item, "ReferencedSOPInstanceUID") for item in sequence)
+
+
+def _frames_of_reference(ds: Dataset) -> tuple[str, ...]:
+    """Collect them from the structures, the list of the structure set, and the top level."""
+    rois = [
+        text(item, "ReferencedFrameOfReferenceUID") for item in items(ds, "StructureSetROISequence")
+    ]
+    listed = [
+        text(item, "FrameOfReferenceUID")
+        for item in items(ds, "ReferencedFrameOfReferenceSequence")
+    ]
+    top = text(ds, "FrameOfReferenceUID")
+    return unique(rois) or unique(listed) or unique([top])
+
+
+def _image_series(ds: Dataset) -> tuple[str, ...]:
+    return unique(
+        text(series, "SeriesInstanceUID")
+        for frame in items(ds, "ReferencedFrameOfReferenceSequence")
+        for study in items(frame, "RTReferencedStudySequence")
+        for series in items(study, "RTReferencedSeriesSequence")
+    )
+
+
+def _beams(plans: list[Dataset]) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        (whole_number(group, "ReferencedFractionGroupNumber") or 0, number)
+        for plan in plans
+        for group in items(plan, "ReferencedFractionGroupSequence")
+        for beam in items(group, "ReferencedBeamSequence")
+        if (number := whole_number(beam, "ReferencedBeamNumber")) is not None
+    )
+
+
+def _patient_key(ds: Dataset) -> str:
+    identifier = text(ds, "PatientID") or text(ds, "PatientName")
+    if not identifier:
+        return ""
+    return hashlib.blake2b(identifier.encode(), key=_SALT, digest_size=4).hexdigest()
+
+
+def _label(ds: Dataset, kind: Kind) -> str:
+    keywords = {
+        "rtstruct": ("StructureSetLabel",),
+        "rtdose": (),
+        "rtplan": ("RTPlanLabel", "RTPlanName"),
+        "ct": (),
+    }[kind]
+    return next((found for word in keywords if (found := text(ds, word))), "")

@@ -1,0 +1,149 @@
+"""RTPLAN -> prescription, beams that deliver dose, patient position. Nothing is guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from cordgap.case.case import Prescription
+from cordgap.dicom.dataset import is_cut, items, numbers, open_dataset, reading, text, whole_number
+from cordgap.errors import DicomError, Finding
+
+# Doses this close are the same prescription written with another number of digits.
+SAME_DOSE_GY = 0.005
+# Above this a prescription is in cGy or nonsense; total courses stay below 100 Gy.
+MAX_PRESCRIPTION_GY = 150.0
+_POINTS = ("COORDINATES", "POINT")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an RTPLAN says.
+
+    ``prescription`` is None where the file states none, or several; the findings say which.
+    """
+
+    prescription: Prescription | None
+    patient_position: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def read_plan(path: Path) -> Plan:
+    """Read prescription and patient position of a plan.
+
+    The dose is TargetPrescriptionDose of the dose references of type TARGET; points
+    (COORDINATES) count only where no site or volume has one. Several different doses, or several
+    fraction groups, leave the prescription open.
+    """
+    keywords = ("DoseReferenceSequence", "FractionGroupSequence", "PatientSetupSequence")
+    with reading(path):
+        ds = open_dataset(path, keywords)
+        _refuse_truncated(ds, path.name)
+        doses = _target_doses(ds, path.name)
+        fractions = [
+            count
+            for group in items(ds, "FractionGroupSequence")
+            if (count := whole_number(group, "NumberOfFractionsPlanned")) is not None and count > 0
+        ]
+        groups = len(items(ds, "FractionGroupSequence"))
+        setups = {text(setup, "PatientPosition") for setup in items(ds, "PatientSetupSequence")}
+    prescription, findings = _prescription(doses, fractions, groups, path.name)
+    position = next(iter(setups)) if len(setups) == 1 else ""
+    return Plan(prescription, position or None, tuple(findings))
+
+
+def _refuse_truncated(ds: Dataset, file: str) -> None:
+    if is_cut(ds):
+        raise DicomError(f"{file}: the plan is truncated; export it again")
+
+
+def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
+    """Return (name, dose in Gy) of each target, points only where nothing else has a dose."""
+    found: list[tuple[bool, str, float]] = []
+    for reference in items(ds, "DoseReferenceSequence"):
+        if text(reference, "DoseReferenceType").upper() != "TARGET":
+            continue
+        try:
+            value = numbers(reference, "TargetPrescriptionDose")
+        except DicomError as error:
+            raise DicomError(f"{file}: {error}; export the plan again") from error
+        if value is None or not value[0] > 0:
+            continue
+        is_point = text(reference, "DoseReferenceStructureType").upper() in _POINTS
+        name = text(reference, "DoseReferenceDescription") or "a target"
+        found.append((is_point, name, value[0]))
+    areas = [(name, dose) for is_point, name, dose in found if not is_point]
+    return areas or [(name, dose) for _, name, dose in found]
+
+
+def _prescription(
+    doses: list[tuple[str, float]], fractions: list[int], groups: int, file: str
+) -> tuple[Prescription | None, list[Finding]]:
+    action = "give the prescription with --rx and --fractions"
+    if not doses or not fractions:
+        absent = " and ".join(
+            word
+            for word, there in (("target dose", doses), ("number of fractions", fractions))
+            if not there
+        )
+        return None, [
+            Finding(
+                "prescription-missing", f"the plan states no {absent}", file=file, action=action
+            )
+        ]
+    values = [dose for _, dose in doses]
+    if max(values) > MAX_PRESCRIPTION_GY:
+        return None, [
+            Finding(
+                "prescription-implausible",
+                f"the plan states a target dose of {max(values):g} Gy, which was not used",
+                file=file,
+                expected=f"at most {MAX_PRESCRIPTION_GY:g} Gy",
+                action=action,
+            )
+        ]
+    listed = ", ".join(f"{name} {dose:g} Gy" for name, dose in doses)
+    if max(values) - min(values) > SAME_DOSE_GY:
+        return None, [
+            Finding(
+                "prescription-ambiguous",
+                f"the plan states several target doses: {listed}",
+                file=file,
+                found=listed,
+                action=action,
+            )
+        ]
+    if groups > 1:
+        return None, [
+            Finding(
+                "prescription-ambiguous",
+                f"the plan has {groups} fraction groups of "
+                f"{' and '.join(map(str, fractions))} fractions; target dose: {listed}",
+                file=file,
+                action=action,
+            )
+        ]
+    return Prescription(values[0], fractions[0], "RTPLAN"), []
+
+
+def delivered_beams(path: Path) -> tuple[int, ...]:
+    """Return the numbers of the beams of a plan that deliver dose (set-up beams do not)."""
+    with reading(path):
+        ds = open_dataset(path, ("BeamSequence", "IonBeamSequence", "FractionGroupSequence"))
+        _refuse_truncated(ds, path.name)
+        beams = items(ds, "BeamSequence") or items(ds, "IonBeamSequence")
+        setup = {
+            whole_number(beam, "BeamNumber")
+            for beam in beams
+            if text(beam, "TreatmentDeliveryType").upper() == "SETUP"
+        }
+        used = [
+            number
+            for group in items(ds, "FractionGroupSequence")
+            for beam in items(group, "ReferencedBeamSequence")
+            if (number := whole_number(beam, "ReferencedBeamNumber")) is not None
+        ]
+        every = used or [n for beam in beams if (n := whole_number(beam, "BeamNumber")) is not None]
+    return tuple(sorted({number for number in every if number not in setup}))

@@ -1,0 +1,226 @@
+"""Files -> Case: the whole of the reading in one screen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cordgap.case.case import Case, InputFile, Prescription
+from cordgap.case.grid import CtImage
+from cordgap.case.structure import Structure
+from cordgap.dicom.dataset import open_dataset, reading, text
+from cordgap.dicom.discover import Discovery, FileRecord, discover
+from cordgap.dicom.dose import read_dose
+from cordgap.dicom.image import Image, read_image
+from cordgap.dicom.plan import Plan, read_plan
+from cordgap.dicom.select import FileOption, Selection, select_files
+from cordgap.dicom.structures import Wanted, read_structures
+from cordgap.errors import DicomError, Finding, GeometryMismatchError
+
+# Without meaning once the user has given the prescription.
+_ON_PRESCRIPTION = (
+    "prescription-ambiguous",
+    "prescription-implausible",
+    "prescription-missing",
+    "rtplan-missing",
+)
+_IDENTITY = {
+    "patient_name": "PatientName",
+    "patient_id": "PatientID",
+    "birth_date": "PatientBirthDate",
+}
+
+
+def read_case(
+    path: Path | str | None = None,
+    *,
+    rtstruct: FileOption | None = None,
+    rtdose: FileOption | Sequence[FileOption] = (),
+    rtplan: FileOption | None = None,
+    wanted: Wanted | None = None,
+    prescription: Prescription | None = None,
+    need_dose: bool = True,
+    with_image: bool = True,
+    with_hashes: bool = True,
+    identify: bool = False,
+) -> Case:
+    """Read the plan in a folder, or the plan made of single files.
+
+    Parameters
+    ----------
+    path : folder, optional
+        Searched with everything below it. None when the files are given.
+    rtstruct, rtdose, rtplan : path or name inside the folder, optional
+        The files to use where several fit. Several doses are summed.
+    wanted : collection of names, or callable, optional
+        The structures to read; all when None.
+    prescription : Prescription, optional
+        Used in place of what the RTPLAN says.
+    need_dose : bool
+        Whether the absence of a dose is an error.
+    with_image, with_hashes : bool
+        Whether to look for CT slices, and to compute the SHA-256 of the files.
+    identify : bool
+        Whether to fill ``Case.identity`` with name, identifier and birth date.
+
+    Returns
+    -------
+    Case
+        Dose and CT are read from the files when they are needed; keep the files in place.
+
+    Raises
+    ------
+    DicomError
+        When a file is missing, truncated, inconsistent or of a kind that is not supported.
+    AmbiguousInputError
+        When several files fit; the message lists them and the option that chooses.
+    GeometryMismatchError
+        When dose and structures do not share a frame of reference, or the dose is oblique.
+    StructureNotFoundError
+        When a wanted structure is not in the structure set.
+    """
+    doses = (rtdose,) if isinstance(rtdose, str | Path) else tuple(rtdose)
+    if path is None and (rtstruct is None or (need_dose and not doses)):
+        raise DicomError("give the folder of a plan, or --rtstruct FILE and --rtdose FILE")
+    found = discover(path) if path is not None else Discovery(())
+    if path is not None and not found.records and rtstruct is None:
+        raise DicomError(_nothing_found(found))
+    files = select_files(found, rtstruct=rtstruct, rtdose=doses, rtplan=rtplan, need_dose=need_dose)
+    contoured = read_structures(files.rtstruct.path, wanted=wanted)
+    dose = read_dose([d.path for d in files.rtdose]) if files.rtdose else None
+    plan = read_plan(files.rtplan.path) if files.rtplan else Plan(None)
+    image = _read_image(found, files) if with_image else Image()
+    frame = _frame_of_reference(files)
+    structures, notes = _in_frame(contoured.structures, frame, files)
+    structures, slab_notes = _with_thickness(structures, image.image)
+    findings = (
+        *found.findings,
+        *files.findings,
+        *contoured.findings,
+        *notes,
+        *slab_notes,
+        *(dose.findings if dose else ()),
+        *plan.findings,
+        *image.findings,
+    )
+    return Case(
+        structures=structures,
+        dose=dose.grid if dose else None,
+        prescription=prescription or plan.prescription,
+        image=image.image,
+        dose_type=dose.dose_type if dose else "PHYSICAL",
+        inputs=_inputs(files, with_hashes=with_hashes),
+        findings=tuple(f for f in findings if not (prescription and f.code in _ON_PRESCRIPTION)),
+        frame_of_reference_uid=frame,
+        patient_position=plan.patient_position or image.patient_position,
+        case_id=_case_id(files),
+        identity=_identity(files.rtstruct.path) if identify else {},
+    )
+
+
+def _nothing_found(found: Discovery) -> str:
+    unreadable = "".join(f"; {finding.message}" for finding in found.findings)
+    return (
+        f"the folder holds no DICOM RT files, but {found.other_dicom} other DICOM and "
+        f"{found.not_dicom} other files{unreadable}; expected an RTSTRUCT and an RTDOSE"
+    )
+
+
+def _read_image(found: Discovery, files: Selection) -> Image:
+    return read_image(
+        [r.path for r in found.of_kind("ct")],
+        frame_of_reference_uids=files.rtstruct.frame_of_reference_uids,
+        series_uids=files.rtstruct.series_uids,
+    )
+
+
+def _frame_of_reference(files: Selection) -> str | None:
+    for record in (*files.rtdose, files.rtstruct):
+        if record.frame_of_reference_uids:
+            return record.frame_of_reference_uids[0]
+    return None
+
+
+def _in_frame(
+    structures: tuple[Structure, ...], frame: str | None, files: Selection
+) -> tuple[tuple[Structure, ...], list[Finding]]:
+    """Set aside the structures that were contoured on another image than the dose's."""
+    other = [
+        s for s in structures
+        if frame and s.frame_of_reference_uid and s.frame_of_reference_uid != frame
+    ]  # fmt: skip
+    if not other:
+        return structures, []
+    if len(other) == len(structures):
+        raise GeometryMismatchError(
+            f"{files.rtstruct.name}: none of the structures that were asked for shares the frame "
+            "of reference of the dose; export dose and structures of the same image"
+        )
+    master = "the dose" if files.rtdose else "the first structure"
+    reason = f"its frame of reference is not that of {master}"
+    kept = tuple(
+        replace(s, planes=(), status="unsupported", reason=reason) if s in other else s
+        for s in structures
+    )
+    notes = [
+        Finding(
+            "structure-other-frame",
+            f"{s.roi_name!r} was left out: {reason}",
+            roi_name=s.roi_name,
+            file=files.rtstruct.name,
+        )
+        for s in other
+    ]
+    return kept, notes
+
+
+def _with_thickness(
+    structures: tuple[Structure, ...], image: CtImage | None
+) -> tuple[tuple[Structure, ...], list[Finding]]:
+    """Give structures of a single plane the slice spacing of the CT where the file has none."""
+    spacing = image.geometry.spacing_mm[2] if image is not None else float("nan")
+    if not np.isfinite(spacing):
+        return structures, []
+    single = [s for s in structures if len(s.planes) == 1 and s.slab_thickness_mm is None]
+    notes = [
+        Finding(
+            "slab-thickness-from-ct",
+            f"{s.roi_name!r} has a single plane, taken as {spacing:g} mm thick (CT slice spacing)",
+            severity="info",
+            roi_name=s.roi_name,
+        )
+        for s in single
+    ]
+    return tuple(
+        replace(s, slab_thickness_mm=spacing) if s in single else s for s in structures
+    ), notes
+
+
+def _inputs(files: Selection, *, with_hashes: bool) -> tuple[InputFile, ...]:
+    used = [files.rtstruct, *files.rtdose, *([files.rtplan] if files.rtplan else [])]
+    return tuple(
+        InputFile(r.kind, r.name, r.sop_instance_uid, _sha256(r) if with_hashes else None)
+        for r in used
+    )
+
+
+def _sha256(record: FileRecord) -> str:
+    with record.path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _case_id(files: Selection) -> str:
+    """Short identifier from UIDs, the same on every run."""
+    first = files.rtdose[0] if files.rtdose else files.rtstruct
+    words = [first.study_instance_uid, *(d.sop_instance_uid for d in files.rtdose or (first,))]
+    return hashlib.sha256("|".join(words).encode()).hexdigest()[:10]
+
+
+def _identity(path: Path) -> dict[str, str]:
+    with reading(path):
+        ds = open_dataset(path, tuple(_IDENTITY.values()))
+        return {key: found for key, word in _IDENTITY.items() if (found := text(ds, word))}

@@ -1,0 +1,542 @@
+"""From contour planes to a solid: what lies between the planes, beyond the ends, and in holes.
+
+A solid is a stack of layers in z. A layer is either *lofted* between two contours (cross-sections
+change smoothly) or *extruded* from one plane (cross-section constant). ``between="shape"`` lofts
+wherever both planes hold a single contour that is star-shaped about its centroid, as cords are,
+and extrudes elsewhere; ``between="slab"`` always extrudes. Holes follow the even-odd rule.
+
+In a loft the centroid and, at each angle, the squared radius change linearly with z, so that the
+cross-section area is linear too and the volume equals the slab volume of the same planes
+(interpolating the radius itself loses 1.5 % of a 5 mm sphere on 1 mm planes).
+
+References
+----------
+Nelms et al. 2015, doi:10.1118/1.4923175, for what contours do and do not determine.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cordgap.case.structure import ContourPlane, Structure
+from cordgap.errors import Finding, StructureError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+Between = Literal["shape", "slab"]
+Ends = Literal["half-slice", "none", "rounded"]
+
+# Angles of a polar cross-section: a 5 mm circle is met to 1 micrometre, before its area is
+# scaled to that of the contour.
+N_ANGLES = 180
+# A gap between planes is bridged up to this multiple of the spacing around it; beyond, a plane is
+# missing and nobody knows what was there.
+MAX_GAP_FRACTION = 1.6
+_ANGLES = np.linspace(0, 2 * np.pi, N_ANGLES, endpoint=False)
+_DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+# Relative change of area by which a contour counts as crossing itself.
+_SELF_CROSSING = 5e-3
+# Point-edge pairs tested at once.
+_TESTS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A stack of cross-sections of one layer, ready for quadrature.
+
+    Parameters
+    ----------
+    z_mm, thickness_mm, area_mm2 : ndarray of shape (k,)
+        Middle, height and exact area of each sub-slice.
+    starts, ends : ndarray of shape (k or 1, m, 2)
+        Edges (x, y) of the cross-section polygons; one set for all where the layer is extruded.
+    """
+
+    z_mm: FloatArray
+    thickness_mm: FloatArray
+    area_mm2: FloatArray
+    starts: FloatArray
+    ends: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A star-shaped cross-section: centroid, squared radius per angle, exact area."""
+
+    centre_mm: FloatArray
+    squared_radius_mm2: FloatArray
+    area_mm2: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    z_mm: float
+    contours: tuple[FloatArray, ...]
+    area_mm2: float
+    profile: Profile | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Loft:
+    """Layer between two profiles, given at ``z0_mm`` and ``z1_mm``; may cover more or less."""
+
+    bottom_mm: float
+    top_mm: float
+    z0_mm: float
+    z1_mm: float
+    profile0: Profile
+    profile1: Profile
+    hold_area: bool = False
+
+    @property
+    def volume_mm3(self) -> float:
+        areas = [self._area(z) for z in (self.bottom_mm, self.top_mm)]
+        return 0.5 * (areas[0] + areas[1]) * (self.top_mm - self.bottom_mm)
+
+    def _share(self, z_mm: FloatArray) -> FloatArray:
+        return (z_mm - self.z0_mm) / (self.z1_mm - self.z0_mm)
+
+    def _area(self, z_mm: float) -> float:
+        share = 0.0 if self.hold_area else (z_mm - self.z0_mm) / (self.z1_mm - self.z0_mm)
+        return self.profile0.area_mm2 + share * (self.profile1.area_mm2 - self.profile0.area_mm2)
+
+    def centre_and_radius(self, z_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Centroid (k, 2) and radius (k, n_angles) at heights ``z_mm``."""
+        share = self._share(z_mm)[:, None]
+        c0, c1 = self.profile0.centre_mm, self.profile1.centre_mm
+        q0, q1 = self.profile0.squared_radius_mm2, self.profile1.squared_radius_mm2
+        centre = c0 + share * (c1 - c0)
+        squared = q0 + (0.0 if self.hold_area else share) * (q1 - q0)
+        return centre, np.broadcast_to(np.sqrt(np.maximum(squared, 0.0)), (z_mm.size, q0.size))
+
+    def contains(self, points: FloatArray) -> NDArray[np.bool_]:
+        """Tell which points (n, 3) at heights of this layer lie inside."""
+        share = self._share(points[:, 2])[:, None]
+        c0, c1 = self.profile0.centre_mm, self.profile1.centre_mm
+        offset = points[:, :2] - (c0 + share * (c1 - c0))
+        angle = (np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
+        i = np.floor(angle).astype(np.intp) % N_ANGLES
+        j, part = (i + 1) % N_ANGLES, angle - np.floor(angle)
+        q0, q1 = self.profile0.squared_radius_mm2, self.profile1.squared_radius_mm2
+        lower, upper = q0[i] + part * (q0[j] - q0[i]), q1[i] + part * (q1[j] - q1[i])
+        height = 0.0 if self.hold_area else share[:, 0]
+        squared = lower + height * (upper - lower)
+        return np.asarray((offset * offset).sum(axis=1) <= squared)
+
+    def section(self, pitch_mm: float) -> Section:
+        z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
+        centre, radius = self.centre_and_radius(z)
+        points = centre[:, None, :] + radius[:, :, None] * _DIRECTIONS
+        area = np.array([self._area(float(v)) for v in z])
+        return Section(z, thickness, area, points, np.roll(points, -1, axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Slab:
+    """Layer of constant cross-section; ``taper`` shrinks it to nothing at one end (rounded cap)."""
+
+    bottom_mm: float
+    top_mm: float
+    plane: _Plane
+    taper: Literal["up", "down"] | None = None
+
+    @property
+    def volume_mm3(self) -> float:
+        share = 2.0 / 3.0 if self.taper else 1.0
+        return share * self.plane.area_mm2 * (self.top_mm - self.bottom_mm)
+
+    def contains(self, points: FloatArray) -> NDArray[np.bool_]:
+        """Tell which points (n, 3) at heights of this layer lie inside."""
+        xy = points[:, :2]
+        if self.taper:
+            base = self.bottom_mm if self.taper == "up" else self.top_mm
+            u = (points[:, 2] - base) / (self.top_mm - self.bottom_mm)
+            centre = np.concatenate(self.plane.contours).mean(axis=0)
+            xy = centre + (xy - centre) / np.sqrt(np.maximum(1 - u * u, 1e-12))[:, None]
+        return inside_rings(self.plane.contours, xy)
+
+    def section(self, pitch_mm: float) -> Section:
+        if self.taper:
+            pitch_mm = min(pitch_mm, (self.top_mm - self.bottom_mm) / 4)
+        z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
+        starts = np.concatenate(self.plane.contours)
+        ends = np.concatenate([np.roll(c, -1, axis=0) for c in self.plane.contours])
+        area = np.full(z.size, self.plane.area_mm2)
+        if self.taper is None:
+            return Section(z, thickness, area, starts[None], ends[None])
+        base = self.bottom_mm if self.taper == "up" else self.top_mm
+        height = self.top_mm - self.bottom_mm
+        # Mean of 1 - u^2 over each sub-slice, so that the volume is exact.
+        u0 = (np.abs(z - base) - thickness / 2) / height
+        u1 = (np.abs(z - base) + thickness / 2) / height
+        shrink = 1 - (u0 * u0 + u0 * u1 + u1 * u1) / 3
+        centre = starts.mean(axis=0)
+        scale = np.sqrt(shrink)[:, None, None]
+        return Section(
+            z,
+            thickness,
+            area * shrink,
+            centre + scale * (starts - centre),
+            centre + scale * (ends - centre),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """A closed body made of layers, sorted by z; gaps between layers are outside.
+
+    ``plane_range_mm`` is where the first and the last contoured plane lie; caps reach beyond.
+    """
+
+    roi_name: str
+    layers: tuple[_Loft | _Slab, ...]
+    between: Between
+    ends: Ends
+    plane_range_mm: tuple[float, float]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def volume_mm3(self) -> float:
+        """Volume, exact for the layers."""
+        return sum(layer.volume_mm3 for layer in self.layers)
+
+    @property
+    def volume_cc(self) -> float:
+        """Volume in cc."""
+        return self.volume_mm3 / 1000.0
+
+    @property
+    def z_range_mm(self) -> tuple[float, float]:
+        """Lowest and highest point."""
+        return self.layers[0].bottom_mm, self.layers[-1].top_mm
+
+    @property
+    def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Corners (x, y, z) of a box that holds the solid."""
+        lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
+        for section in self.sections(np.inf):
+            lower = np.minimum(lower, section.starts.min(axis=(0, 1)))
+            upper = np.maximum(upper, section.starts.max(axis=(0, 1)))
+        for layer in self.layers:
+            if isinstance(layer, _Loft):
+                ends = np.array([layer.bottom_mm, layer.top_mm])
+                centre, radius = layer.centre_and_radius(ends)
+                points = centre[:, None, :] + radius[:, :, None] * _DIRECTIONS
+                lower = np.minimum(lower, points.min(axis=(0, 1)))
+                upper = np.maximum(upper, points.max(axis=(0, 1)))
+        bottom, top = self.z_range_mm
+        return np.r_[lower, bottom], np.r_[upper, top]
+
+    def sections(self, pitch_mm: float) -> Iterator[Section]:
+        """Cut every layer into sub-slices no thicker than ``pitch_mm``."""
+        for layer in self.layers:
+            yield layer.section(pitch_mm)
+
+    def section_at(self, z_mm: float) -> list[FloatArray]:
+        """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""
+        for layer in self.layers:
+            if layer.bottom_mm <= z_mm <= layer.top_mm:
+                if isinstance(layer, _Slab):
+                    return [np.array(c) for c in layer.plane.contours]
+                centre, radius = layer.centre_and_radius(np.array([z_mm]))
+                return [centre[0] + radius[0][:, None] * _DIRECTIONS]
+        return []
+
+
+def _sub_slices(bottom_mm: float, top_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
+    n = max(1, int(np.ceil((top_mm - bottom_mm) / pitch_mm - 1e-9)))
+    edges = np.linspace(bottom_mm, top_mm, n + 1)
+    return 0.5 * (edges[:-1] + edges[1:]), np.diff(edges)
+
+
+def inside_rings(rings: Sequence[FloatArray], points: FloatArray) -> NDArray[np.bool_]:
+    """Even-odd test of points (n, 2) against rings."""
+    inside = np.zeros(len(points), dtype=bool)
+    order = np.argsort(points[:, 1], kind="stable")
+    x, y = points[order, 0], points[order, 1]
+    flips = np.zeros(len(points), dtype=bool)
+    for ring in rings:
+        a, b = ring, np.roll(ring, -1, axis=0)
+        # Each edge is met by a run of the points sorted by y; a few edges at a time bound memory.
+        low = np.searchsorted(y, np.minimum(a[:, 1], b[:, 1]), side="left")
+        n = np.searchsorted(y, np.maximum(a[:, 1], b[:, 1]), side="left") - low
+        bounds = np.flatnonzero(np.diff(np.cumsum(n) // _TESTS_AT_ONCE, prepend=-1))
+        for first, last in zip(bounds, np.r_[bounds[1:], len(n)], strict=True):
+            part = slice(int(first), int(last))
+            edge = np.repeat(np.arange(first, last), n[part])
+            rank = np.arange(edge.size) - np.repeat(np.cumsum(n[part]) - n[part], n[part])
+            which = low[edge] + rank
+            rise = b[edge, 1] - a[edge, 1]
+            crossing = a[edge, 0] + (y[which] - a[edge, 1]) * (b[edge, 0] - a[edge, 0]) / rise
+            hits = np.bincount(which[crossing > x[which]], minlength=len(points))
+            flips ^= (hits % 2).astype(bool)
+    inside[order] = flips
+    return inside
+
+
+def signed_area_mm2(points: FloatArray) -> float:
+    """Shoelace area of a ring; positive for one winding, negative for the other."""
+    x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
+    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+
+
+def _centroid(points: FloatArray) -> FloatArray:
+    origin = points[0]
+    p = points - origin
+    q = np.roll(p, -1, axis=0)
+    cross = p[:, 0] * q[:, 1] - q[:, 0] * p[:, 1]
+    centroid: FloatArray = origin + ((p + q) * cross[:, None]).sum(axis=0) / (3.0 * cross.sum())
+    return centroid
+
+
+def _profile(contour: FloatArray) -> Profile | None:
+    """Resample a contour to radius against angle; None unless star-shaped about its centroid."""
+    area = signed_area_mm2(contour)
+    ring = contour if area > 0 else contour[::-1]
+    centre = _centroid(ring)
+    p = ring - centre
+    angle = np.arctan2(p[:, 1], p[:, 0])
+    step = np.diff(np.r_[angle, angle[0]])
+    step = (step + np.pi) % (2 * np.pi) - np.pi
+    if step.min() < -1e-9 or abs(step.sum() - 2 * np.pi) > 1e-6:
+        return None
+    first = int(np.argmin(angle))
+    p = np.roll(p, -first, axis=0)
+    start = angle[first] + np.r_[0.0, np.cumsum(np.roll(step, -first))[:-1]]
+    # Drop vertices that do not advance the angle (radial edges): the last of them counts.
+    wanted = start[0] + (_ANGLES - start[0]) % (2 * np.pi)
+    edge = np.searchsorted(start, wanted, side="right") - 1
+    a = p[edge]
+    e = np.roll(p, -1, axis=0)[edge] - a
+    across = _DIRECTIONS[:, 0] * e[:, 1] - _DIRECTIONS[:, 1] * e[:, 0]
+    length = a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0]
+    radial = np.abs(across) < 1e-12
+    radius = np.where(radial, np.hypot(a[:, 0], a[:, 1]), length / np.where(radial, 1.0, across))
+    if radius.min() <= 0:
+        return None
+    sampled = 0.5 * float(np.sum(radius * np.roll(radius, -1))) * np.sin(2 * np.pi / N_ANGLES)
+    return Profile(centre, radius * radius * (abs(area) / sampled), abs(area))
+
+
+def _clean_plane(plane: ContourPlane, roi_name: str) -> tuple[_Plane, str | None]:
+    """Even-odd area of a plane; overlapping contours are merged and named as a problem."""
+    contours = plane.contours
+    if len(contours) == 1:
+        profile = _profile(contours[0])
+        if profile is not None:
+            return _Plane(plane.z_mm, contours, profile.area_mm2, profile), None
+    import shapely
+
+    polygons = [shapely.Polygon(c) for c in contours]
+    problem = None
+    shoelace = [abs(signed_area_mm2(c)) for c in contours]
+    areas = []
+    for i, polygon in enumerate(polygons):
+        if not polygon.is_valid:
+            fixed = shapely.make_valid(polygon)
+            if abs(fixed.area - shoelace[i]) > _SELF_CROSSING * shoelace[i]:
+                problem = "self-crossing-contour"
+            polygons[i] = fixed
+        areas.append(float(polygons[i].area))
+    if len(contours) == 1:
+        return _Plane(plane.z_mm, contours, areas[0], None), problem
+    for i in range(len(polygons)):
+        for j in range(i):
+            if not polygons[i].intersects(polygons[j]):
+                continue
+            common = float(shapely.intersection(polygons[i], polygons[j]).area)
+            smaller = min(areas[i], areas[j])
+            if _SELF_CROSSING * smaller < common < (1 - _SELF_CROSSING) * smaller:
+                return _merged(plane, polygons), "overlapping-contours"
+    # Nested or apart: every second level of nesting is a hole.
+    total = 0.0
+    for i, polygon in enumerate(polygons):
+        inside = sum(
+            1
+            for j, other in enumerate(polygons)
+            if j != i
+            and areas[j] > areas[i]
+            and other.intersects(polygon)
+            and float(shapely.intersection(other, polygon).area) > 0.5 * areas[i]
+        )
+        total += areas[i] if inside % 2 == 0 else -areas[i]
+    return _Plane(plane.z_mm, contours, total, None), problem
+
+
+def _merged(plane: ContourPlane, polygons: list) -> _Plane:  # type: ignore[type-arg]
+    import shapely
+
+    union = shapely.union_all(polygons)
+    parts = list(getattr(union, "geoms", [union]))
+    rings = [
+        np.asarray(ring.coords)[:-1, :2]
+        for part in parts
+        if part.geom_type == "Polygon"
+        for ring in (part.exterior, *part.interiors)
+    ]
+    return _Plane(plane.z_mm, tuple(rings), float(union.area), None)
+
+
+def _typical_gaps(gaps: FloatArray, default_mm: float | None) -> FloatArray:
+    """Spacing expected at each gap: the median of the five gaps around it."""
+    if gaps.size == 1:
+        only = gaps[0] if default_mm is None else min(float(gaps[0]), default_mm)
+        return np.array([only])
+    width = min(5, gaps.size)
+    first = np.clip(np.arange(gaps.size) - width // 2, 0, gaps.size - width)
+    return np.array([np.median(gaps[i : i + width]) for i in first])
+
+
+def _may_loft(a: _Plane, b: _Plane) -> bool:
+    if a.profile is None or b.profile is None:
+        return False
+    offset = b.profile.centre_mm - a.profile.centre_mm
+    distance = float(np.hypot(*offset))
+    if distance < 1e-9:
+        return True
+    along = round(np.arctan2(offset[1], offset[0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
+    back = (along + N_ANGLES // 2) % N_ANGLES
+    return bool(
+        distance < np.sqrt(a.profile.squared_radius_mm2[along])
+        and distance < np.sqrt(b.profile.squared_radius_mm2[back])
+    )
+
+
+def build_solid(
+    structure: Structure, *, between: Between = "shape", ends: Ends = "half-slice"
+) -> Solid:
+    """Build the solid that a structure's contours stand for.
+
+    Parameters
+    ----------
+    structure : Structure
+    between : {"shape", "slab"}
+        What lies between two planes.
+    ends : {"half-slice", "none", "rounded"}
+        What lies beyond the first and the last plane of a run of planes: half of the local
+        spacing with the shape of the last contour (its centroid goes on as it came), nothing, or
+        a rounded cap of that height.
+
+    Returns
+    -------
+    Solid
+
+    Raises
+    ------
+    StructureError
+        If the structure has no closed axial contour, or a single plane without a thickness.
+    """
+    name = structure.roi_name
+    if structure.status != "ok":
+        raise StructureError(f"structure {name!r} is {structure.status}: {structure.reason}")
+    planes, findings = [], []
+    problems: dict[str, list[float]] = {}
+    for raw in structure.planes:
+        plane, problem = _clean_plane(raw, name)
+        planes.append(plane)
+        if problem:
+            problems.setdefault(problem, []).append(plane.z_mm)
+    for code, levels in problems.items():
+        where = ", ".join(f"{z:.1f}" for z in levels[:5]) + (" ..." if len(levels) > 5 else "")
+        what = "crosses itself" if code == "self-crossing-contour" else "overlaps another"
+        findings.append(
+            Finding(
+                code,
+                f"a contour {what} on {len(levels)} plane(s), z = {where} mm; the area counted is "
+                + ("the even-odd one" if code == "self-crossing-contour" else "that of the union"),
+                roi_name=name,
+                action="check the contours of this structure on these planes",
+            )
+        )
+    layers, gap_findings = _stack(planes, structure, between, ends)
+    plane_range = planes[0].z_mm, planes[-1].z_mm
+    return Solid(name, tuple(layers), between, ends, plane_range, tuple(findings + gap_findings))
+
+
+def _stack(
+    planes: list[_Plane], structure: Structure, between: Between, ends: Ends
+) -> tuple[list[_Loft | _Slab], list[Finding]]:
+    name, default = structure.roi_name, structure.slab_thickness_mm
+    if len(planes) == 1:
+        if not default or ends == "none":
+            raise StructureError(
+                f"structure {name!r} has a single contoured plane and no thickness is known for "
+                "it; contour at least two planes, or provide the CT series"
+            )
+        return _run(planes, [default, default], [], ends), []
+    z = np.array([p.z_mm for p in planes])
+    gaps = np.diff(z)
+    typical = _typical_gaps(gaps, default)
+    missing = gaps > MAX_GAP_FRACTION * typical
+    findings = []
+    if missing.any():
+        shown = ", ".join(f"{z[i]:.1f} to {z[i + 1]:.1f}" for i in np.flatnonzero(missing)[:5])
+        findings.append(
+            Finding(
+                "contour-gap",
+                f"{int(missing.sum())} gap(s) between planes are longer than the spacing around "
+                f"them (z = {shown} mm) and are not bridged; nothing there counts",
+                roi_name=name,
+                expected=f"planes every {float(np.median(typical)):g} mm",
+                action="contour the missing planes",
+            )
+        )
+    layers: list[_Loft | _Slab] = []
+    starts = np.r_[0, np.flatnonzero(missing) + 1, len(planes)]
+    for first, last in itertools.pairwise(starts):
+        if last - first == 1:
+            before = after = float(typical[min(first, len(typical) - 1)])
+        else:
+            before, after = float(gaps[first]), float(gaps[last - 2])
+        run = planes[first:last]
+        lofts = [between == "shape" and _may_loft(a, b) for a, b in itertools.pairwise(run)]
+        layers.extend(_run(run, [before, after], lofts, ends))
+    return layers, findings
+
+
+def _run(
+    planes: list[_Plane], end_spacing_mm: list[float], lofts: list[bool], ends: Ends
+) -> list[_Loft | _Slab]:
+    """Layers of planes that follow each other without a gap."""
+    layers: list[_Loft | _Slab] = []
+    half = [s / 2 for s in end_spacing_mm] if ends != "none" else [0.0, 0.0]
+    layers.extend(_cap(planes, "down", half[0], bool(lofts and lofts[0]), ends))
+    for i, (a, b) in enumerate(itertools.pairwise(planes)):
+        if lofts[i] and a.profile is not None and b.profile is not None:
+            layers.append(_Loft(a.z_mm, b.z_mm, a.z_mm, b.z_mm, a.profile, b.profile))
+        else:
+            middle = 0.5 * (a.z_mm + b.z_mm)
+            layers.append(_Slab(a.z_mm, middle, a))
+            layers.append(_Slab(middle, b.z_mm, b))
+    layers.extend(_cap(planes, "up", half[1], bool(lofts and lofts[-1]), ends))
+    return layers
+
+
+def _cap(
+    planes: list[_Plane], direction: Literal["up", "down"], height_mm: float, loft: bool, ends: Ends
+) -> list[_Loft | _Slab]:
+    if height_mm <= 0:
+        return []
+    last, neighbour = (planes[-1], planes[-2:-1]) if direction == "up" else (planes[0], planes[1:2])
+    bottom = last.z_mm if direction == "up" else last.z_mm - height_mm
+    if ends == "rounded":
+        return [_Slab(bottom, bottom + height_mm, last, taper=direction)]
+    if loft and neighbour and last.profile is not None and neighbour[0].profile is not None:
+        return [
+            _Loft(
+                bottom,
+                bottom + height_mm,
+                last.z_mm,
+                neighbour[0].z_mm,
+                last.profile,
+                neighbour[0].profile,
+                hold_area=True,
+            )
+        ]
+    return [_Slab(bottom, bottom + height_mm, last)]

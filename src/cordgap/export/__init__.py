@@ -1,0 +1,1 @@
+"""Results and cases that go back to other systems: DICOM files, encapsulated PDF, meshes."""

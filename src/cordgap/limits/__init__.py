@@ -1,0 +1,1 @@
+"""What is allowed: constraints with their sources, and whether a plan keeps them."""

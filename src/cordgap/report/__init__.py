@@ -1,0 +1,1 @@
+"""What people and programs look at: JSON, CSV, figures, page, PDF."""

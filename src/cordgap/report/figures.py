@@ -1,0 +1,348 @@
+"""Pictures of a result: functions that draw on axes they are given, and all of them as files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cordgap.analysis import CaseResult, StructureResult
+from cordgap.dvh.metrics import parse_metric
+from cordgap.limits.constraint import ConstraintResult
+from cordgap.report.axial import Artists, plot_axial
+from cordgap.report.files import write_file
+from cordgap.report.numbers import shown, shown_range
+from cordgap.report.sentence import cord_word, gap_level_mm, level_label
+from cordgap.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    PNG_DPI,
+    PRESENT,
+    RC,
+    REQUIRED,
+    SHOWN_ROLES,
+    VERMILION,
+    label,
+    role_colour,
+)
+from cordgap.separation.result import CurvePoint, Separation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "FIGURE_NAMES",
+    "draw_figure",
+    "figure_bytes",
+    "plot_axial",
+    "plot_dvh",
+    "plot_map",
+    "plot_separation",
+    "save_figures",
+]
+
+_MOST_CURVES = 9
+_FOOTER = "cordgap {version}, case {case}. Research and second-check use only. {level}."
+
+
+def plot_dvh(ax: Axes, result: CaseResult) -> Artists:
+    """Draw the DVHs of cord, target and every structure with a limit, and the limits.
+
+    Returns
+    -------
+    dict
+        ``curves`` and ``limits``; the x position of a limit marker is the limit, or the dose of a
+        volume metric.
+    """
+    chosen = _dvh_structures(result)
+    curves, names = [], []
+    used: dict[str, int] = {}
+    for item in chosen:
+        assert item.dvh is not None
+        colour = role_colour(item.structure.role)
+        style = ("-", "--", ":", "-.")[used.get(colour, 0) % 4]
+        used[colour] = used.get(colour, 0) + 1
+        share = 100.0 * item.dvh.volume_cc / item.dvh.total_volume_cc
+        dose = np.r_[0.0, item.dvh.dose_gy]
+        (line,) = ax.plot(dose, np.r_[share[0], share], color=colour, ls=style, lw=1.8)
+        curves.append(line)
+        names.append(f"{label(item.structure.roi_name, 28)} ({shown(item.dvh.total_volume_cc)} cc)")
+    limits, limit_names = [], []
+    by_name = {s.structure.roi_name: s for s in chosen}
+    for row in result.constraints:
+        point = _limit_point(row, by_name.get(row.roi_name or ""))
+        if point is None:
+            continue
+        role = by_name[row.roi_name or ""].structure.role
+        (marker,) = ax.plot(
+            *point, marker="<", ms=8, ls="", color=role_colour(role), mec=BLACK, mew=0.8,
+            clip_on=False, zorder=5,
+        )  # fmt: skip
+        limits.append(marker)
+        limit_names.append(f"limit {row.metric_evaluated} ≤ {row.limit:g} {row.unit}")
+    rx = result.prescription
+    if rx is not None:
+        limits.append(ax.axvline(rx.dose_gy, color=GREY, lw=1.0, ls=":"))
+        limit_names.append(f"prescription {rx.dose_gy:g} Gy")
+    ax.set(xlabel="Dose [Gy]", ylabel="Volume [%]", ylim=(0, 102))
+    ax.set_xlim(left=0)
+    ax.set_title("Dose-volume histograms: volume [%] that gets at least a dose [Gy]")
+    if curves:
+        _legend_below(ax, [*curves, *limits], [*names, *limit_names], columns=2)
+    else:
+        _nothing(ax, "no dose: there is no histogram")
+    return {"curves": curves, "limits": limits}
+
+
+def _dvh_structures(result: CaseResult) -> list[StructureResult]:
+    cord = result.cord.structure if result.cord else None
+    target = result.target.structure if result.target else None
+    limited = {row.roi_name for row in result.constraints if row.value is not None}
+
+    def rank(item: StructureResult) -> int:
+        if item.structure is cord:
+            return 0
+        if item.structure is target:
+            return 1
+        return 2 if item.structure.roi_name in limited else 3
+
+    known = [s for s in result.structures if s.dvh is not None and s.dvh.covered_volume_cc > 0]
+    shown_here = [s for s in known if rank(s) < 3 or s.structure.role in SHOWN_ROLES]
+    return sorted(shown_here, key=rank)[:_MOST_CURVES]
+
+
+def _limit_point(row: ConstraintResult, item: StructureResult | None) -> tuple[float, float] | None:
+    """Where a limit stands in the histogram: dose in Gy, volume in %."""
+    if item is None or item.dvh is None:
+        return None
+    metric, total = parse_metric(row.metric_evaluated), item.dvh.total_volume_cc
+    argument = metric.argument or 0.0
+    if metric.kind in ("D", "Max") and row.unit == "Gy":
+        share = argument if metric.argument_unit == "%" else 100.0 * argument / total
+        return row.limit, share
+    if metric.kind == "V" and metric.argument_unit == "Gy":
+        return argument, row.limit if row.unit == "%" else 100.0 * row.limit / total
+    return None
+
+
+def plot_separation(ax: Axes, result: CaseResult) -> Artists:
+    """Draw how the answer comes about: cord dose or coverage against separation.
+
+    Returns
+    -------
+    dict
+        ``curve``, ``goal``, ``required``, ``interval``, ``make``, ``present``.
+    """
+    artists: Artists = {
+        k: [] for k in ("curve", "goal", "required", "interval", "make", "present")
+    }
+    s = result.separation
+    ax.set_title("Required separation")
+    if s is None:
+        _nothing(ax, "no separation was estimated")
+        return artists
+    x, y, name, goal, goal_name = _curve_of(s)
+    word = cord_word(s)
+    ax.set(xlabel=f"Separation between {word} and {label(s.target_roi_name)} [mm]", ylabel=name)
+    ax.set_title(f"{name} against separation [mm], {s.question}")
+    names = []
+    if s.interval_mm is not None:
+        artists["interval"] = [ax.axvspan(*s.interval_mm, color=REQUIRED, alpha=0.15, lw=0)]
+        names.append(f"{100 * s.interval_covers:.0f} % interval {shown_range(s.interval_mm)} mm")
+    if x.size:
+        artists["curve"] = list(ax.plot(x, y, color=BLUE, lw=2.0))
+        names.append(name)
+    if goal is not None:
+        artists["goal"] = [ax.axhline(goal, color=BLACK, lw=1.2, ls="--")]
+        names.append(goal_name)
+    if s.required_separation_mm is not None:
+        artists["required"] = [ax.axvline(s.required_separation_mm, color=REQUIRED, lw=2.0)]
+        names.append(f"required {shown(s.required_separation_mm, 1, 'mm')}")
+    if s.make_mm is not None:
+        artists["make"] = [ax.axvline(s.make_mm, color=REQUIRED, lw=1.6, ls=":")]
+        names.append(f"make {shown(s.make_mm, 1, 'mm')}")
+    artists["present"] = [ax.axvline(s.separation_mm, color=PRESENT, lw=2.0, ls="-.")]
+    names.append(f"present {shown(s.separation_mm, 1, 'mm')}")
+    right = max([*x, s.separation_mm, s.make_mm or 0.0]) * 1.02
+    ax.set_xlim(-0.02 * right, right)
+    handles = [
+        h for k in ("interval", "curve", "goal", "required", "make", "present") for h in artists[k]
+    ]
+    _legend_below(ax, handles, names, columns=2)
+    if not x.size:
+        _nothing(ax, label(s.reason or "no curve", 90))
+    return artists
+
+
+def _curve_of(s: Separation) -> tuple[Any, Any, str, float | None, str]:
+    """Abscissa, ordinate, its name, the bound and the words for the bound."""
+    points = [p for p in s.curve if p.question == s.question]
+    if s.question == "as planned":
+        headline = next((g for g in s.coverage_goals if g.headline), None)
+        key = "D98%[Gy]"
+        if headline is not None and headline.metric.replace("[%]", "[Gy]") in _keys(points):
+            key = headline.metric.replace("[%]", "[Gy]")
+        values = [(p.separation_mm, p.metrics.get(key)) for p in points]
+        scale, goal, words = 100.0 / s.prescription.dose_gy, None, ""
+        if headline is not None and headline.metric.replace("[%]", "[Gy]") == key:
+            in_gy = headline.metric.endswith("[Gy]")
+            goal = headline.at_least * (scale if in_gy else 1.0)
+            words = f"goal {headline.metric} ≥ {headline.at_least:g}"
+        name = f"Coverage of what is left, {key.replace('[Gy]', '')} [% of prescription]"
+    else:
+        values = [(p.separation_mm, p.cord_gy) for p in points]
+        bound = next((g for g in s.cord_goals if g.id == s.binding_constraint), None)
+        scale, goal, words = 1.0, None, ""
+        name = "Predicted cord dose [Gy]"
+        if bound is not None and bound.unit == "Gy":
+            goal, words = bound.limit, f"limit {bound.metric} ≤ {bound.limit:g} Gy"
+            name = f"Predicted cord {bound.metric}".replace("[", " [")
+    known = [(a, scale * b) for a, b in values if b is not None]
+    x = np.array([a for a, _ in known])
+    return x, np.array([b for _, b in known]), name, goal, words
+
+
+def _keys(points: list[CurvePoint]) -> set[str]:
+    return {key for p in points for key in p.metrics}
+
+
+def plot_map(ax: Axes, result: CaseResult) -> Artists:
+    """Draw the gap by level and direction, unrolled: patient right on the left, as in the picture.
+
+    Returns
+    -------
+    dict
+        ``map``, ``required`` (contour), ``closest``, ``colorbar``.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
+
+    artists: Artists = {k: [] for k in ("map", "required", "closest", "colorbar")}
+    s = result.separation
+    ax.set_title("Gap [mm] by level and direction")
+    if s is None or not s.map.level_mm.size or not np.isfinite(s.map.gap_mm).any():
+        _nothing(ax, "no gap within 20 mm")
+        return artists
+    direction, gap = _unroll(s.map.direction_deg, s.map.gap_mm)
+    level = s.map.level_mm
+    required = s.required_separation_mm
+    top = max(float(np.nanmax(gap)), 1.0)
+    if required is not None and 0.0 < required < top:
+        colours = LinearSegmentedColormap.from_list("gap", [VERMILION, "#FFFFFF", BLUE])
+        norm = TwoSlopeNorm(required, 0.0, top)
+        title = f"Gap [mm]; orange is closer than the required {shown(required, 1, 'mm')}"
+    else:
+        colours = LinearSegmentedColormap.from_list("gap", ["#FFFFFF", BLUE])
+        norm = Normalize(0.0, top)
+        title = "Gap [mm] by level and direction"
+    colours.set_bad("#D9D9D9")
+    half = 0.5 * float(direction[1] - direction[0])
+    step = 0.5 * float(level[1] - level[0]) if level.size > 1 else 0.5
+    extent = (direction[0] - half, direction[-1] + half, level[0] - step, level[-1] + step)
+    image = ax.imshow(
+        np.ma.masked_invalid(gap), origin="lower", extent=extent, aspect="auto", cmap=colours,
+        norm=norm, interpolation="nearest",
+    )  # fmt: skip
+    artists["map"] = [image]
+    if required is not None and np.nanmin(gap) < required < np.nanmax(gap) and level.size > 1:
+        lines = ax.contour(
+            direction, level, np.ma.masked_invalid(gap), levels=[required], colors=BLACK,
+            linewidths=1.2,
+        )  # fmt: skip
+        artists["required"] = [lines]
+    row, column = np.unravel_index(int(np.nanargmin(gap)), gap.shape)
+    artists["closest"] = list(
+        ax.plot(direction[column], level[row], marker="x", ms=8, mew=2, color=BLACK, ls="")
+    )
+    for edge in (-150, -90, -30, 30, 90, 150):
+        ax.axvline(edge, color=GREY, lw=0.6, ls=":")
+    ticks = {
+        -180: "posterior", -120: "right\npostero-\nlateral", -60: "right\nantero-\nlateral",
+        0: "anterior", 60: "left\nantero-\nlateral", 120: "left\npostero-\nlateral",
+        180: "posterior",
+    }  # fmt: skip
+    ax.set_xticks(list(ticks), list(ticks.values()), fontsize=8)
+    ax.set(ylabel="Level z [mm], towards the head", xlim=extent[:2], ylim=extent[2:])
+    ax.set_title(f"{title}\n{label(level_label(result, gap_level_mm(s)), 60)}")
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, fraction=0.05)
+    bar.set_label("Gap [mm]; grey: over 20 mm, or no cord contour")
+    artists["colorbar"] = [bar]
+    return artists
+
+
+def _unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
+    """Put anterior in the middle and repeat posterior at both ends."""
+    turned = (direction_deg + 180.0) % 360.0 - 180.0
+    order = np.argsort(turned, kind="stable")
+    x, values = turned[order], gap[:, order]
+    if np.isclose(x[0], -180.0):
+        x, values = np.r_[x, 180.0], np.c_[values, values[:, :1]]
+    return x, values
+
+
+def _nothing(ax: Axes, words: str) -> None:
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=GREY, wrap=True)
+
+
+def _legend_below(ax: Axes, handles: list[Any], names: list[str], *, columns: int) -> None:
+    ax.legend(
+        handles, names, loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=columns,
+        borderaxespad=0.0, handlelength=2.2,
+    )  # fmt: skip
+
+
+_PLOTS: dict[str, tuple[Callable[[Axes, CaseResult], Artists], tuple[float, float]]] = {
+    "axial": (plot_axial, (6.4, 7.2)),
+    "dvh": (plot_dvh, (7.2, 5.4)),
+    "separation": (plot_separation, (7.2, 5.0)),
+    "map": (plot_map, (7.2, 5.4)),
+}
+FIGURE_NAMES = tuple(_PLOTS)
+
+
+def draw_figure(name: str, result: CaseResult) -> Figure:
+    """Draw one of ``FIGURE_NAMES`` on a figure of its own."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    plot, size = _PLOTS[name]
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        plot(figure.add_subplot(), result)
+        level = level_label(result, gap_level_mm(result.separation))
+        figure.supxlabel(
+            _FOOTER.format(
+                version=result.cordgap_version, case=label(result.case.case_id), level=label(level, 60)
+            ),
+            fontsize=7,
+            color=GREY,
+        )
+    return figure
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """Render a figure as ``png`` or ``svg``; the same result gives the same bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": "cordgap"} if kind == "svg" else {"Software": "cordgap"}
+    with matplotlib.rc_context(RC):
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def save_figures(result: CaseResult, folder: Path) -> list[Path]:
+    """Write every figure as PNG and SVG into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in FIGURE_NAMES:
+        figure = draw_figure(name, result)
+        for kind in ("png", "svg"):
+            paths.append(write_file(folder / f"{name}.{kind}", figure_bytes(figure, kind)))
+    return paths

@@ -1,0 +1,240 @@
+"""The answer in one sentence, and a summary that fits on a terminal screen.
+
+Page, PDF and command line print the same sentence.
+"""
+
+from __future__ import annotations
+
+from textwrap import wrap
+
+from cordgap.analysis import CaseResult
+from cordgap.case.case import Prescription
+from cordgap.case.naming import Role
+from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
+from cordgap.report.numbers import shown, shown_range
+from cordgap.separation.result import SAFETY_SENTENCES, CoverageGoal, Question, Separation
+
+LEVEL_NOT_IDENTIFIED = "LEVEL NOT IDENTIFIED, not for localisation"
+# Deeper than this cord and target are said to overlap, less to touch (the surfaces are sampled).
+_OVERLAP_MM = 0.1
+_WIDTH = 96
+
+QUESTION_WORDS: dict[Question, str] = {
+    "as planned": "As planned: the exported dose stays and the target recedes from the cord.",
+    "re-planned": "Re-planned: the dose follows the target as it recedes, with the coverage that "
+    "the plan has now.",
+    "no plan": "No plan: from contours, a prescription and a model of how dose falls off in "
+    "published plans; the interval is wide.",
+}
+
+
+def answer_sentence(result: CaseResult) -> str:
+    """Return the answer as one sentence of plain text, upper end of the interval first."""
+    s = result.separation
+    if s is None:
+        return f"The required separation is not evaluable: {result.separation_reason}."
+    between = f"between {target_word(s)} and {cord_word(s)}"
+    schedule = f"for {prescription_words(s.prescription)}"
+    now = _now(s)
+    if s.required_separation_mm is None or s.interval_mm is None:
+        reason = f": {s.reason}" if s.reason else ""
+        if s.status == "not reachable within max-mm":
+            limit = f"{result.settings.max_mm:g} mm"
+            return f"No separation up to {limit} {between} is enough {schedule}{reason}; {now}."
+        return f"The required separation {schedule} is not evaluable{reason}; {now}."
+    estimate = (
+        f"estimate {shown(s.required_separation_mm)}, {interval_words(s)} "
+        f"{shown_range(s.interval_mm)}"
+    )
+    if s.question == "no plan":
+        estimate += ", from a model of published plans"
+    make = shown(s.make_mm, 1, "mm")
+    if s.status == "already sufficient":
+        present = f"{shown(s.separation_mm, 1, 'mm')} {between}"
+        if s.make_mm is not None and s.make_mm <= s.separation_mm:
+            return f"The {present} are enough {schedule} ({estimate})."
+        return (
+            f"The {present} may be enough {schedule} ({estimate}), but the interval reaches "
+            f"farther: {make} would be on the safe side."
+        )
+    return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}."
+
+
+def _now(s: Separation) -> str:
+    if s.penetration_mm > _OVERLAP_MM:
+        return f"they overlap by {shown(s.penetration_mm, 1, 'mm')} now"
+    return f"there are {shown(s.separation_mm, 1, 'mm')} now"
+
+
+def _volume(s: Separation) -> str:
+    """Tumour nearer than the estimate, and nearer than what is to be made."""
+    if s.resection_cc is None:
+        return ""
+    text = f"; about {shown(s.resection_cc, 1, 'cc')} of {target_word(s)} lie closer than "
+    text += f"{shown(s.required_separation_mm, 1, 'mm')}"
+    whole = volume_at_make_cc(s)
+    if whole is not None:
+        text += f", {shown(whole, 1, 'cc')} closer than {shown(s.make_mm, 1, 'mm')}"
+    return text
+
+
+def volume_at_make_cc(s: Separation) -> float | None:
+    """Return the volume of target nearer than ``make_mm``; None where the curve ends before."""
+    for point in s.curve:
+        if s.make_mm is not None and abs(point.separation_mm - s.make_mm) < 1e-6:
+            return point.resection_cc
+    return None
+
+
+def target_word(s: Separation) -> str:
+    """Return what recedes, in a word."""
+    return "tumour" if s.target_role == "gtv" else f"{s.target_role.upper()} {s.target_roi_name}"
+
+
+def cord_word(s: Separation) -> str:
+    """Return what millimetres are measured from, in a word."""
+    return "cord" if s.cord_role in ("cord", "other") else role_word(s.cord_role)
+
+
+def role_word(role: Role) -> str:
+    """Return a role as people say it."""
+    return ROLE_WORDS.get(role, role.replace("_", " "))
+
+
+def interval_words(s: Separation) -> str:
+    """Return how much the interval covers, e.g. ``90 % interval``."""
+    return f"{100 * s.interval_covers:.0f} % interval"
+
+
+def prescription_words(prescription: Prescription | None) -> str:
+    """Return the prescription as people say it."""
+    if prescription is None:
+        return "an unknown prescription"
+    n = prescription.fractions
+    return f"{prescription.dose_gy:g} Gy in {n} fraction{'s' if n != 1 else ''}"
+
+
+def method_words(s: Separation) -> str:
+    """Return which question is answered, and how."""
+    return f"{QUESTION_WORDS[s.question]} Method: {s.method or 'none'}."
+
+
+def level_label(result: CaseResult, z_mm: float | None) -> str:
+    """Return the vertebral level at ``z_mm``, if ``--level`` or a vertebra ROI names it."""
+    if z_mm is None:
+        return LEVEL_NOT_IDENTIFIED
+    named = [n for n, a, b in result.settings.levels if min(a, b) <= z_mm <= max(a, b)]
+    source = "--level"
+    if not named:
+        source = "vertebra contour"
+        named = [
+            s.roi_name
+            for s in result.case.structures
+            if s.role == "vertebra" and s.planes and s.z_mm[0] <= z_mm <= s.z_mm[-1]
+        ]
+    return f"Level {', '.join(named)} (from {source})" if named else LEVEL_NOT_IDENTIFIED
+
+
+def gap_level_mm(s: Separation | None) -> float | None:
+    """Return the axial position of the smallest gap."""
+    if s is None:
+        return None
+    return 0.5 * (s.closest_cord_point_mm[2] + s.closest_target_point_mm[2])
+
+
+def summary_text(result: CaseResult) -> str:
+    """Return a readable summary of a result as plain text."""
+    s = result.separation
+    lines = wrap(answer_sentence(result), _WIDTH)
+    if s is not None:
+        lines += wrap(method_words(s), _WIDTH)
+    lines += ["", f"case {result.case.case_id}, cordgap {result.cordgap_version}"]
+    lines.append(_chosen(result))
+    level = level_label(result, gap_level_mm(s))
+    if s is not None:
+        level += f"; smallest gap at z = {shown(gap_level_mm(s), 1, 'mm')}"
+    lines.append(level)
+    lines += ["", f"constraints ({result.protocol.id})"]
+    for row in result.constraints:
+        lines += _indented(constraint_line(row))
+    if not result.constraints:
+        lines.append("  none applies")
+    if s is not None:
+        lines += ["", f"coverage of {s.target_roi_name}"]
+        for goal in s.coverage_goals:
+            lines += _indented(coverage_line(goal))
+        lines += ["", "gap now by direction, and what is missing (mm)", *_sextant_lines(s)]
+        lines += ["", "required separation if the plan is scaled to another schedule (mm)"]
+        lines += wrap(_schedules(s), _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    lines += ["", f"warnings: {len(result.warnings) or 'none'}"]
+    for finding in result.warnings:
+        lines += _indented(f"{finding.code}: {finding.message}")
+    return "\n".join([*lines, "", *wrap(" ".join(SAFETY_SENTENCES), _WIDTH)])
+
+
+def _indented(text: str) -> list[str]:
+    return wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ")
+
+
+def _chosen(result: CaseResult) -> str:
+    parts = []
+    for name, choice in (("cord", result.cord), ("target", result.target)):
+        if choice is not None:
+            parts.append(f"{name} {choice.structure.roi_name} ({choice.source})")
+    rx = result.prescription
+    if rx is not None:
+        parts.append(f"{prescription_words(rx)} ({rx.source})")
+    return ", ".join(parts)
+
+
+def constraint_line(row: ConstraintResult) -> str:
+    """Return one constraint as a line of text."""
+    name = row.roi_name or role_word(row.structure)
+    text = f"{row.verdict:<13} {name} {row.metric_evaluated}"
+    if row.value is not None:
+        bound = "at least " if row.bound == "lower" else ""
+        text += f" {bound}{shown(row.value, 2)}"
+        if row.plus_minus is not None:
+            text += f" ± {shown(row.plus_minus, 2)}"
+    limit = f"limit {row.limit:g}" + (f"–{row.limit_high:g}" if row.limit_high else "")
+    text += f" ({limit} {row.unit}, {row.id})"
+    if row.within_uncertainty:
+        text += ", within uncertainty"
+    if row.max_gy is not None:
+        text += f"; Max {shown(row.max_gy, 2)}"
+    if row.margin is not None and row.margin.value is not None:
+        text += f"; cord + {row.margin.margin_mm:g} mm {shown(row.margin.value, 2)} "
+        text += row.margin.verdict
+    return text + (f"; {row.reason}" if row.reason else "")
+
+
+def coverage_line(goal: CoverageGoal) -> str:
+    """Return one coverage goal as a line of text."""
+    text = f"{goal.verdict:<13} {goal.metric} {shown(goal.value)} (goal {goal.at_least:g})"
+    if goal.headline:
+        text += ", headline"
+    if goal.required_separation_mm is not None:
+        text += f": needs {shown(goal.required_separation_mm, 1, 'mm')} "
+        text += f"({shown_range(goal.interval_mm)}), {goal.method}"
+    return text + (f"; {goal.reason}" if goal.reason else "")
+
+
+def _sextant_lines(s: Separation) -> list[str]:
+    cells = []
+    for sextant in s.sextants:
+        missing = "" if sextant.deficit_mm is None else f", {shown(sextant.deficit_mm)} missing"
+        gap = "over 20" if sextant.gap_mm is None else shown(sextant.gap_mm)
+        cells.append(f"{sextant.name} {gap}{missing}")
+    # Left and right beside each other, as in the picture.
+    left = [cells[0], cells[5], cells[4]]
+    right = [cells[3], cells[1], cells[2]]
+    return [f"  {a:<46}{b}" for a, b in zip(left, right, strict=True)]
+
+
+def _schedules(s: Separation) -> str:
+    parts = [
+        f"{x.dose_gy:g} Gy/{x.fractions}: {shown(x.required_separation_mm)}"
+        + (f" ({shown_range(x.interval_mm)})" if x.interval_mm else "")
+        for x in s.schedules
+    ]
+    return "; ".join(parts).replace(" (", "\N{NO-BREAK SPACE}(")

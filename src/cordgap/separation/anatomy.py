@@ -1,0 +1,154 @@
+"""Cord and target as solids, where they come closest, and the target in cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cordgap.case.case import Case
+from cordgap.case.naming import Role
+from cordgap.case.structure import Structure
+from cordgap.dvh.solid import Between, Ends, Solid, build_solid
+from cordgap.dvh.surface import Surface, surface_of
+from cordgap.errors import Finding, StructureError
+from cordgap.separation.falloff import GradientReading, read_gradient
+from cordgap.separation.gap import Gap, map_gaps, measure_gap
+from cordgap.separation.resect import TargetCells, sample_target
+from cordgap.separation.result import GapMap
+
+# Cord farther than this from the target's levels cannot be the nearest.
+LEVEL_REACH_MM = 25.0
+# A target farther from the cord than this is not a matter of separation.
+FAR_MM = 10.0
+# Cord contoured this far beyond the target's levels is enough for a safe estimate.
+CORD_BEYOND_MM = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What an estimate needs to know of one cord and one target.
+
+    ``gradient`` is None without a dose, or where no dose voxels lie between the two.
+    """
+
+    cord_structure: Structure
+    target_structure: Structure
+    cord: Solid
+    target: Solid
+    cord_surface: Surface
+    gap: Gap
+    map: GapMap
+    cells: TargetCells
+    gradient: GradientReading | None
+    canal: Solid | None
+    separation_to_thecal_sac_mm: float | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def cord_role(self) -> Role:
+        """Role of the distance structure."""
+        return self.cord_structure.role
+
+
+def survey(
+    case: Case,
+    cord: Structure,
+    target: Structure,
+    *,
+    max_mm: float,
+    between: Between = "shape",
+    ends: Ends = "half-slice",
+) -> Anatomy:
+    """Measure everything between one cord and one target.
+
+    Raises
+    ------
+    StructureError
+        If one of them has no solid, or the cord is not contoured at the level of the target.
+    """
+    cord_solid = build_solid(cord, between=between, ends=ends)
+    target_solid = build_solid(target, between=between, ends=ends)
+    bottom, top = target_solid.z_range_mm
+    cord_bottom, cord_top = cord_solid.z_range_mm
+    if cord_top <= bottom or cord_bottom >= top:
+        raise StructureError(
+            f"{cord.roi_name!r} (z {cord_bottom:.1f} to {cord_top:.1f} mm) is not contoured at the "
+            f"level of {target.roi_name!r} (z {bottom:.1f} to {top:.1f} mm): there is no distance "
+            f"to give; contour the cord from {CORD_BEYOND_MM:g} mm below to {CORD_BEYOND_MM:g} mm "
+            "above the target"
+        )
+    levels = (bottom - LEVEL_REACH_MM, top + LEVEL_REACH_MM)
+    cord_surface = surface_of(cord_solid, z_range_mm=levels)
+    target_surface = surface_of(target_solid)
+    gap = measure_gap(cord_surface, target_surface)
+    cells = sample_target(target_solid, case.dose, cord_surface, reach_mm=max_mm + 1.0)
+    gradient = None
+    if case.dose is not None:
+        gradient = read_gradient(case.dose, cord_surface, target_surface, gap.separation_mm)
+    sac = _first(case, "thecal_sac")
+    canal = _first(case, "canal")
+    return Anatomy(
+        cord_structure=cord,
+        target_structure=target,
+        cord=cord_solid,
+        target=target_solid,
+        cord_surface=cord_surface,
+        gap=gap,
+        map=map_gaps(cord_solid, target_surface, gap),
+        cells=cells,
+        gradient=gradient,
+        canal=None if canal is None else build_solid(canal, between=between, ends=ends),
+        separation_to_thecal_sac_mm=_gap_to(sac, target_surface, levels, between, ends),
+        findings=_findings(cord, target, cord_solid, target_solid, cells),
+    )
+
+
+def _first(case: Case, role: Role) -> Structure | None:
+    return next((s for s in case.structures if s.role == role and s.status == "ok"), None)
+
+
+def _gap_to(
+    structure: Structure | None,
+    target: Surface,
+    levels: tuple[float, float],
+    between: Between,
+    ends: Ends,
+) -> float | None:
+    if structure is None:
+        return None
+    solid = build_solid(structure, between=between, ends=ends)
+    if solid.z_range_mm[1] <= target.points_mm[:, 2].min():
+        return None
+    if solid.z_range_mm[0] >= target.points_mm[:, 2].max():
+        return None
+    return measure_gap(surface_of(solid, z_range_mm=levels), target).separation_mm
+
+
+def _findings(
+    cord: Structure, target: Structure, cord_solid: Solid, target_solid: Solid, cells: TargetCells
+) -> tuple[Finding, ...]:
+    found = [*cord_solid.findings, *target_solid.findings]
+    below = target_solid.z_range_mm[0] - cord_solid.z_range_mm[0]
+    above = cord_solid.z_range_mm[1] - target_solid.z_range_mm[1]
+    if min(below, above) < CORD_BEYOND_MM:
+        found.append(
+            Finding(
+                "cord-short",
+                f"{cord.roi_name} is contoured {below:.1f} mm below and {above:.1f} mm above "
+                f"{target.roi_name}; what lies beyond is not seen",
+                roi_name=cord.roi_name,
+                found=f"{min(below, above):.1f} mm",
+                expected=f"at least {CORD_BEYOND_MM:g} mm on both sides",
+                action="contour the cord further",
+            )
+        )
+    if cells.outside_mm3 > 0:
+        found.append(
+            Finding(
+                "target-outside-dose-grid",
+                f"{cells.outside_mm3 / 1000:.2f} cc of {target.roi_name} lie outside the dose "
+                "grid; its coverage is not evaluable",
+                roi_name=target.roi_name,
+                action="export the dose on a grid that covers the target",
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,160 @@
+"""The answer as an immutable value: everything that is printed, drawn or stored about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cordgap.case.case import Prescription
+from cordgap.case.naming import Role
+from cordgap.errors import Finding
+
+FloatArray = NDArray[np.float64]
+Question = Literal["as planned", "re-planned", "no plan"]
+Method = Literal["trim", "plan-gradient", "population-falloff"]
+Verdict = Literal["met", "exceeded", "not evaluable"]
+SeparationStatus = Literal[
+    "ok", "already sufficient", "not reachable within max-mm", "not evaluable"
+]
+Interval = tuple[float, float]
+
+SEXTANTS = (
+    "anterior",
+    "left anterolateral",
+    "left posterolateral",
+    "posterior",
+    "right posterolateral",
+    "right anterolateral",
+)
+
+SAFETY_SENTENCES = (
+    "Research and second-check use only; not a medical device.",
+    "It does not decide whether to operate.",
+    "The cord may re-centre after decompression; hardware is not modelled.",
+    "Re-image and re-plan after surgery.",
+)
+
+
+@dataclass(frozen=True)
+class CordGoal:
+    """One limit on the cord (or the structure it speaks of) in the plan as exported."""
+
+    id: str
+    roi_name: str
+    metric: str
+    limit: float
+    unit: str
+    value: float | None
+    plus_minus: float | None
+    headroom: float | None
+    verdict: Verdict
+    within_uncertainty: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class CoverageGoal:
+    """One coverage goal: how the plan stands, and the separation it would need."""
+
+    metric: str
+    at_least: float
+    value: float | None
+    plus_minus: float | None
+    verdict: Verdict
+    headline: bool
+    required_separation_mm: float | None
+    interval_mm: Interval | None
+    method: Method | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What the plan would be with ``separation_mm`` between cord and target.
+
+    ``cord_gy`` is the binding cord metric, ``metrics`` the coverage of T(s); None where the
+    question does not give one.
+    """
+
+    separation_mm: float
+    resection_cc: float | None
+    question: Question
+    cord_gy: float | None
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class GapMap:
+    """Gap between cord and target per level and direction.
+
+    ``gap_mm`` and ``deficit_mm`` have shape (levels, directions); ``nan`` where the target is
+    farther than 20 mm. Directions: 0 anterior, 90 patient left, 180 posterior, 270 right.
+    """
+
+    level_mm: FloatArray
+    direction_deg: FloatArray
+    gap_mm: FloatArray
+    deficit_mm: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Required separation if the plan were scaled to another dose and fractionation."""
+
+    dose_gy: float
+    fractions: int
+    constraint_id: str | None
+    limit: float | None
+    required_separation_mm: float | None
+    interval_mm: Interval | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Sextant:
+    """Smallest gap of one sextant, where it is, and what has to be removed there."""
+
+    name: str
+    gap_mm: float | None
+    level_mm: float | None
+    deficit_mm: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """How far the target must stand off the cord, and how sure that is."""
+
+    cord_roi_name: str
+    cord_role: Role
+    target_roi_name: str
+    target_role: Role
+    distance_from: str
+    prescription: Prescription
+    cord_goals: tuple[CordGoal, ...]
+    binding_constraint: str | None
+    coverage_goals: tuple[CoverageGoal, ...]
+    question: Question
+    method: Method | None
+    separation_mm: float
+    overlap_cc: float
+    penetration_mm: float
+    separation_to_thecal_sac_mm: float | None
+    closest_cord_point_mm: tuple[float, float, float]
+    closest_target_point_mm: tuple[float, float, float]
+    required_separation_mm: float | None
+    interval_mm: Interval | None
+    interval_covers: float
+    additional_mm: float | None
+    make_mm: float | None
+    resection_cc: float | None
+    resection_inside_canal_cc: float | None
+    status: SeparationStatus
+    reason: str | None
+    curve: tuple[CurvePoint, ...]
+    map: GapMap
+    sextants: tuple[Sextant, ...]
+    schedules: tuple[Schedule, ...]
+    findings: tuple[Finding, ...]
