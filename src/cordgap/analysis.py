@@ -31,8 +31,8 @@ from cordgap.limits.constraint import (
 )
 from cordgap.limits.protocol import CORD_ROLES, Protocol, load_protocol
 from cordgap.separation.anatomy import survey
-from cordgap.separation.estimate import DEFAULT_MAX_MM, Plan, estimate_separation
-from cordgap.separation.estimators import CordLimit
+from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
+from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import CordGoal, Method, Separation
 from cordgap.separation.select import Choice, choose_cord, choose_target
 
@@ -60,6 +60,7 @@ class Settings:
     prescription: Prescription | None = None
     method: Method | None = None
     max_mm: float = DEFAULT_MAX_MM
+    reachable: tuple[str, ...] = ()
     levels: tuple[tuple[str, float, float], ...] = ()
 
 
@@ -137,12 +138,15 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
     cord = choose_cord(case, settings.cord)
     structures = compute_structures(case, settings, rx_gy=rx_gy)
     rows = constraint_rows(protocol, settings, prescription)
-    constraints = evaluate_constraints(case, rows, structures, cord.structure, settings, rx_gy)
+    judged = evaluate_constraints(case, rows, structures, cord.structure, settings, rx_gy)
+    constraints = tuple(result for result, _ in judged)
     findings = [*case.findings, *cord.findings]
+    if prescription is not None and case.prescription is not None:
+        findings += _other_prescription(prescription, case.prescription)
     if not rows:
         findings.append(_no_limit(protocol, prescription))
     target, separation, reason = _separation(
-        case, settings, prescription, protocol, cord.structure, structures, constraints
+        case, settings, prescription, protocol, cord.structure, structures, judged
     )
     findings += [f for s in structures for f in s.findings]
     findings += [f for c in constraints for f in c.findings]
@@ -223,16 +227,19 @@ def evaluate_constraints(
     cord: Structure,
     settings: Settings,
     rx_gy: float | None,
-) -> tuple[ConstraintResult, ...]:
-    """Evaluate each row on the structure it speaks of, or on the cord where that is missing."""
-    results = []
+) -> tuple[tuple[ConstraintResult, DVH | None], ...]:
+    """Evaluate each row on the structure it speaks of, or on the cord where that is missing.
+
+    Returns each result with the DVH it was read from.
+    """
+    results: list[tuple[ConstraintResult, DVH | None]] = []
     for row in rows:
         found = _structure_for(row, structures, cord)
         if found is None:
             missing = evaluate(
                 row, None, roi_name=None, roi_role=None, reason="the structure is not contoured"
             )
-            results.append(replace(missing, decides=False))
+            results.append((replace(missing, decides=False), None))
             continue
         role = found.structure.role if found.structure.role != "other" else row.structure
         result = evaluate(
@@ -245,7 +252,7 @@ def evaluate_constraints(
         )
         if row.structure == "cord" and result.value is not None and row.metric.kind == "D":
             result = _with_margin(case, row, result, found, settings)
-        results.append(result)
+        results.append((result, found.dvh))
     return tuple(results)
 
 
@@ -275,7 +282,11 @@ def _with_margin(
     floor = result.value if row.unit == "Gy" else 0.0
     hot = hot_end_of_margin(surface_of(solid), case.dose, PRV_MARGIN_MM, 0.98 * floor)
     reason = "the cord plus margin reaches beyond the dose grid" if hot is None else None
-    return replace(result, margin=evaluate_margin(row, hot, reason=reason))
+    margin = evaluate_margin(row, hot, reason=reason)
+    if result.bound == "lower" and margin.verdict == "met":
+        # What lies outside the dose grid may be hotter.
+        margin = replace(margin, verdict="not evaluable", reason=result.reason)
+    return replace(result, margin=margin)
 
 
 def _separation(
@@ -285,7 +296,7 @@ def _separation(
     protocol: Protocol,
     cord: Structure,
     structures: Sequence[StructureResult],
-    constraints: Sequence[ConstraintResult],
+    judged: Sequence[tuple[ConstraintResult, DVH | None]],
 ) -> tuple[Choice | None, Separation | None, str | None]:
     """Estimate the separation, or say in one sentence why there is none."""
     try:
@@ -307,7 +318,7 @@ def _separation(
         )
     except StructureError as error:
         return target, None, str(error)
-    by_name = {s.structure.roi_name: s for s in structures}
+    cord_rows = [(r, dvh) for r, dvh in judged if r.decides and r.structure in CORD_ROLES]
     limits = [
         CordLimit(
             id=row.id,
@@ -318,17 +329,15 @@ def _separation(
             rx_gy=prescription.dose_gy,
             plus_minus=row.plus_minus or 0.0,
         )
-        for row in constraints
-        if row.decides and row.structure in CORD_ROLES and row.verdict != "not evaluable"
-        and (dvh := by_name[row.roi_name or ""].dvh) is not None
-    ]  # fmt: skip
+        for row, dvh in cord_rows
+        if row.verdict != "not evaluable" and dvh is not None
+    ]
     goals = [
         CordGoal(
             r.id, r.roi_name or "", r.metric_evaluated, r.limit, r.unit, r.value, r.plus_minus,
             r.headroom, r.verdict, r.within_uncertainty, r.reason,
         )
-        for r in constraints
-        if r.decides and r.structure in CORD_ROLES
+        for r, _ in cord_rows
     ]  # fmt: skip
     plan = Plan(
         prescription=prescription,
@@ -343,9 +352,29 @@ def _separation(
         ),
     )
     separation = estimate_separation(
-        anatomy, plan, coverage=settings.coverage, method=settings.method, max_mm=settings.max_mm
+        anatomy,
+        plan,
+        coverage=settings.coverage,
+        method=settings.method,
+        max_mm=settings.max_mm,
+        reachable=settings.reachable,
     )
     return target, separation, None
+
+
+def _other_prescription(used: Prescription, planned: Prescription) -> list[Finding]:
+    if (used.dose_gy, used.fractions) == (planned.dose_gy, planned.fractions):
+        return []
+    return [
+        Finding(
+            "prescription-overridden",
+            f"the prescription used is {used.dose_gy:g} Gy in {used.fractions} fraction(s) "
+            f"({used.source}); the plan says {planned.dose_gy:g} Gy in {planned.fractions}. The "
+            "dose itself is not scaled",
+            found=f"{used.dose_gy:g} Gy in {used.fractions}",
+            expected=f"{planned.dose_gy:g} Gy in {planned.fractions}",
+        )
+    ]
 
 
 def _no_limit(protocol: Protocol, prescription: Prescription | None) -> Finding:

@@ -40,6 +40,7 @@ _ALIASES: dict[Role, tuple[str, ...]] = {
         "cord", "true cord", "truecord", "cord true", "spinal cord", "spinalcord", "sc",
         "medulla", "medulla spinalis", "myelon", "myelum", "rueckenmark", "rückenmark",
         "ruggenmerg", "moelle", "moelle epiniere", "moelle épinière", "medula", "medula espinal",
+        "médula", "médula espinal", "rdzeń kręgowy",
         "midollo", "midollo spinale", "cordon medular", "sp cord", "spinal_cord_mr", "cord mr",
         "cord mri", "cord_myelo", "cord myelogram", "ryggmarg", "ryggmärg", "rdzen kregowy",
     ),

@@ -31,6 +31,7 @@ def analyze(
     coverage: common.CoverageOption = None,
     max_mm: common.MaxOption = None,
     method: common.MethodOption = None,
+    reachable: common.ReachableOption = None,
     level: common.LevelOption = None,
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
@@ -59,6 +60,7 @@ def analyze(
         max_mm=max_mm,
         level=level or [],
         method=method,
+        reachable=reachable,
         identify=identify,
     ).filled_from_file()
     code = run_analysis(options, out=out, json=json, quiet=quiet)

@@ -73,6 +73,14 @@ MethodOption = Annotated[
 ]
 
 
+ReachableOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SEXTANTS", help="Sextants surgery can clear: anterior,left-anterolateral."
+    ),
+]
+
+
 def start_logging(quiet: bool, verbose: int) -> None:
     """Send log messages to stderr: warnings by default."""
     level = (
@@ -100,6 +108,7 @@ class PlanOptions:
     max_mm: float | None = None
     level: list[str] = field(default_factory=list)
     method: str | None = None
+    reachable: str | None = None
     identify: bool = False
     from_file: tuple[str, ...] = ()
 
@@ -164,7 +173,7 @@ class PlanOptions:
         """Return the settings of the analysis."""
         from cordgap.analysis import Settings
         from cordgap.dvh.metrics import parse_goal
-        from cordgap.separation.estimate import DEFAULT_MAX_MM
+        from cordgap.separation.estimate import DEFAULT_MAX_MM, parse_sextants
 
         protocol = self.protocol
         if protocol and self.path is not None and (self.path / protocol).is_file():
@@ -178,6 +187,7 @@ class PlanOptions:
             target=self.target,
             prescription=self.prescription(case),
             method=method,
+            reachable=parse_sextants(self.reachable) if self.reachable else (),
             max_mm=self.max_mm or DEFAULT_MAX_MM,
             levels=tuple(parse_level(text) for text in self.level),
         )
@@ -218,6 +228,7 @@ _FILE_KEYS: dict[str, type] = {
     "max_mm": float,
     "level": list,
     "method": str,
+    "reachable": str,
 }
 _ACCEPTED: dict[type, tuple[type, ...]] = {
     str: (str,),

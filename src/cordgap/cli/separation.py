@@ -22,6 +22,7 @@ def separation(
     coverage: common.CoverageOption = None,
     max_mm: common.MaxOption = None,
     method: common.MethodOption = None,
+    reachable: common.ReachableOption = None,
     level: common.LevelOption = None,
     json: common.JsonOption = False,
     quiet: common.QuietOption = False,
@@ -54,6 +55,7 @@ def separation(
         max_mm=max_mm,
         level=level or [],
         method=method,
+        reachable=reachable,
     ).filled_from_file()
     named = {name.strip().casefold() for name in (options.cord, options.target) if name}
 

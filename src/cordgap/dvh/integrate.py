@@ -278,21 +278,22 @@ class _Histogram:
 def refine_cubic(block: DoseGrid, step_mm: float = _CUBIC_STEP_MM) -> DoseGrid | None:
     """Interpolate a block of dose with cubic splines on a finer grid through the same points.
 
-    Returns None where an axis has fewer than four samples, or where the result would be too large
-    to be worth its price.
+    Returns None where an axis has fewer than four samples, or where the box is so large that a
+    finer grid is not worth its price.
     """
     axes, weights = [], []
+    extents = [float(axis[-1] - axis[0]) for axis in block.geometry.axes]
+    # Large boxes take a coarser step, as long as it still halves the grid.
+    step_mm = max(step_mm, (float(np.prod(extents)) / _CUBIC_MAX_SAMPLES) ** (1 / 3))
     for axis in block.geometry.axes:
-        if axis.size < 4:
+        if axis.size < 4 or float(np.diff(axis).max()) < 1.5 * step_mm:
             return None
-        factor = max(1, int(np.ceil(float(np.diff(axis).max()) / step_mm - 1e-6)))
+        factor = int(np.ceil(float(np.diff(axis).max()) / step_mm - 1e-6))
         share = np.arange(factor) / factor
         fine = np.r_[(axis[:-1, None] + share * np.diff(axis)[:, None]).ravel(), axis[-1]]
         axes.append(fine)
         # The spline is linear in the samples: one matrix an axis does all lines at once.
         weights.append(_spline_weights(axis, fine))
-    if np.prod([a.size for a in axes], dtype=float) > _CUBIC_MAX_SAMPLES:
-        return None
     values = np.einsum("ai,ijk->ajk", weights[0], block.values, optimize=True)
     values = np.einsum("bj,ajk->abk", weights[1], values, optimize=True)
     values = np.einsum("ck,abk->abc", weights[2], values, optimize=True)
@@ -333,7 +334,9 @@ def hold_caps(spans: Spans, solid: Solid, geometry: GridGeometry) -> Spans:
     reach = 0.5 * max(float(z[1] - z[0]), float(z[-1] - z[-2])) + 1e-3
     if solid.z_range_mm[0] < z[0] - reach or solid.z_range_mm[1] > z[-1] + reach:
         return spans
-    return replace(spans, z_mm=np.clip(spans.z_mm, z[0], z[-1]))
+    held = np.clip(spans.z_mm, z[0], z[-1])
+    # Where the dose is held it does not change across the sub-slice.
+    return replace(spans, z_mm=held, dz_mm=np.where(held == spans.z_mm, spans.dz_mm, 0.0))
 
 
 def compute_dvh(

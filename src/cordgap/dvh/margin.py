@@ -10,6 +10,8 @@ from cordgap.dvh.surface import Surface
 
 # Lattice of the shell around a cord: D0.035cc holds 500 of its cells.
 LATTICE_MM = 0.4
+# Irrational shares of a cell (of the R3 sequence, and the golden ratio): shifted lattices fill space evenly.
+_SHIFTS = (0.8191725134, 0.6710436067, 0.6180339887)
 
 
 def hot_end_of_margin(
@@ -39,12 +41,18 @@ def hot_end_of_margin(
     axes = block.geometry.axes
     kept, doses = [], []
     yy, xx = (a.ravel() for a in np.meshgrid(y, x, indexing="ij"))
-    index = [np.interp(v, a, np.arange(a.size)) for v, a in zip((yy, xx), axes[1:], strict=True)]
-    for z in levels:
-        iz = float(np.interp(z, axes[0], np.arange(axes[0].size)))
-        gy = map_coordinates(block.values, [np.full(xx.size, iz), *index], order=1, mode="nearest")
+    # Every level and every column is shifted by its own part of a cell, so that no layer of the
+    # lattice lies along an isodose.
+    lift = ((np.arange(xx.size) * _SHIFTS[2]) % 1.0 - 0.5) * LATTICE_MM
+    for i, level in enumerate(levels):
+        dx, dy = ((i * _SHIFTS[0]) % 1.0 - 0.5), ((i * _SHIFTS[1]) % 1.0 - 0.5)
+        px, py, pz = xx + dx * LATTICE_MM, yy + dy * LATTICE_MM, level + lift
+        index = [
+            np.interp(v, a, np.arange(a.size)) for v, a in zip((pz, py, px), axes, strict=True)
+        ]
+        gy = map_coordinates(block.values, index, order=1, mode="nearest")
         hot = np.flatnonzero(gy >= floor_gy)
-        kept.append(np.c_[xx[hot], yy[hot], np.full(hot.size, z)])
+        kept.append(np.c_[px[hot], py[hot], pz[hot]])
         doses.append(gy[hot])
     points, values = np.concatenate(kept), np.concatenate(doses)
     if not values.size:

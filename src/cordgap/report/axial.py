@@ -33,6 +33,12 @@ _WINDOW_HU = (-160.0, 240.0)
 _ISODOSES_PERCENT = (30.0, 50.0, 70.0, 90.0, 100.0, 110.0)
 # An isodose this close to the dose of the limit is left out beside it.
 _TOO_CLOSE_PERCENT = 3.0
+# Labels of isodoses keep this far from the middle of the picture, along x or y.
+_LABEL_MM = (16.0, 31.0)
+# What labels keep clear of, as a share of the view: R, L, A, P, the scale.
+_MARK_PLACES = {
+    "R": (0.02, 0.5), "L": (0.98, 0.5), "A": (0.5, 0.02), "P": (0.5, 0.98), "scale": (0.13, 0.95),
+}  # fmt: skip
 # The gap is drawn on planes this near to it.
 _GAP_REACH_MM = 1.0
 
@@ -93,8 +99,8 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     handles = [a for a in [*artists["contours"], *artists["removal"]] if a.get_label()]
     if handles:
         ax.legend(
-            handles, [h.get_label() for h in handles], loc="upper center",
-            bbox_to_anchor=(0.5, -0.01), ncols=min(3, len(handles)), handlelength=1.4,
+            handles, [h.get_label() for h in handles], loc="upper left",
+            bbox_to_anchor=(0.0, -0.01), borderaxespad=0.0, ncols=min(3, len(handles)), handlelength=1.4,
         )  # fmt: skip
     return artists
 
@@ -119,9 +125,9 @@ def sample_plane(grid: ScalarGrid, x_mm: FloatArray, y_mm: FloatArray, z_mm: flo
         share = (positions - known[i]) / (known[i + 1] - known[i])
         shape = [-1 if a == axis else 1 for a in range(3)]
         share = share.reshape(shape)
-        values = np.take(values, i, axis=axis) * (1 - share) + np.take(
-            values, i + 1, axis=axis
-        ) * share
+        values = (
+            np.take(values, i, axis=axis) * (1 - share) + np.take(values, i + 1, axis=axis) * share
+        )
     plane = np.array(values[0])
     plane[:, (x_mm < whole.x_mm[0]) | (x_mm > whole.x_mm[-1])] = np.nan
     plane[(y_mm < whole.y_mm[0]) | (y_mm > whole.y_mm[-1]), :] = np.nan
@@ -230,7 +236,7 @@ def _draw_removal(
         view.x_mm, view.y_mm, mask.astype(float), levels=[0.5, 1.5], colors=[YELLOW], alpha=0.75,
         hatches=["////"], zorder=1.5,
     )  # fmt: skip
-    text = f"closer than {shown(required, 1, 'mm')}"
+    text = f"closer than the required {shown(required, 1, 'mm')}"
     return [Patch(facecolor=YELLOW, hatch="////", label=text)]
 
 
@@ -244,27 +250,48 @@ def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
         return []
     limit = _limit_percent(result)
     levels = [p for p in _ISODOSES_PERCENT if limit is None or abs(p - limit) > _TOO_CLOSE_PERCENT]
-    levels = [p for p in levels if percent.min() < p < percent.max()]
     ink, halo = ("white", "black") if view.dark else ("#333333", "white")
     artists = []
-    if levels:
-        lines = ax.contour(view.x_mm, view.y_mm, percent, levels=levels, colors=ink, linewidths=0.9)
-        lines.set_path_effects(_stroke(1.6, halo))
-        texts = ax.clabel(lines, fmt=lambda p: f"{p:.0f} %", fontsize=7, inline_spacing=3)
-        for text in texts:
-            text.set_path_effects(_stroke(1.5, halo))
-        artists.append(lines)
-    if limit is not None and percent.min() < limit < percent.max():
-        line = ax.contour(
-            view.x_mm, view.y_mm, percent, levels=[limit], colors=[ink], linewidths=1.8,
-            linestyles="dashed",
+    taken = [np.array(place) * VIEW_MM for place in _MARK_PLACES.values()]
+    if result.separation is not None:
+        place = _gap_words_place(result.separation, view)
+        taken.append(np.array(place) - [view.x_mm[0], view.y_mm[0]])
+    for values, width, style in ((levels, 0.9, "solid"), ([limit], 1.8, "dashed")):
+        inside = [v for v in values if v is not None and percent.min() < v < percent.max()]
+        if not inside:
+            continue
+        lines = ax.contour(
+            view.x_mm, view.y_mm, percent, levels=inside, colors=[ink], linewidths=width,
+            linestyles=style,
         )  # fmt: skip
-        line.set_path_effects(_stroke(2.8, halo))
-        value = limit * rx.dose_gy / 100
-        for text in ax.clabel(line, fmt=lambda p: f"limit {value:g} Gy", fontsize=7):
-            text.set_path_effects(_stroke(1.5, halo))
-        artists.append(line)
+        lines.set_path_effects(_stroke(width + 0.8, halo))
+        places = [p for path in lines.get_paths() if (p := _place(path.vertices, view, taken))]
+        words = (
+            (lambda p: f"limit {p * rx.dose_gy / 100:g} Gy")
+            if style == "dashed"
+            else (lambda p: f"{p:.0f} %")
+        )
+        if places:
+            for text in ax.clabel(lines, fmt=words, fontsize=7, inline_spacing=3, manual=places):
+                text.set_path_effects(_stroke(1.5, halo))
+        artists.append(lines)
     return artists
+
+
+def _place(
+    vertices: FloatArray, view: _View, taken: list[FloatArray]
+) -> tuple[float, float] | None:
+    """Point of an isodose for its label: away from the cord, the edge and other labels."""
+    origin = np.array([view.x_mm[0], view.y_mm[0]])
+    places = vertices - origin
+    radius = np.abs(places - VIEW_MM / 2).max(axis=1)
+    free = places[(radius > _LABEL_MM[0]) & (radius < _LABEL_MM[1])]
+    if not len(free):
+        return None
+    nearest = np.min([np.linalg.norm(free - p, axis=1) for p in taken], axis=0)
+    best = free[int(np.argmax(np.minimum(nearest, 12.0)))]
+    taken.append(best)
+    return float(best[0] + origin[0]), float(best[1] + origin[1])
 
 
 def _limit_percent(result: CaseResult) -> float | None:
@@ -287,12 +314,9 @@ def _draw_gap(ax: Axes, s: Separation, view: _View) -> list[Any]:
         zorder=5,
     )  # fmt: skip
     middle = 0.5 * (a + b)[:2]
-    centre = np.array([view.x_mm.mean(), view.y_mm.mean()])
-    # The words stand beside the cord, away from the gap, with a line that leads to it.
-    away = np.array([1.0 if middle[0] <= centre[0] else -1.0, 0.0])
-    place = centre + away * 0.30 * VIEW_MM + np.array([0.0, 0.16 * VIEW_MM])
+    place = _gap_words_place(s, view)
     text = ax.annotate(
-        f"gap {shown(s.separation_mm, 1, 'mm')}", xy=tuple(middle), xytext=tuple(place),
+        f"gap {shown(s.separation_mm, 1, 'mm')}", xy=tuple(middle), xytext=place,
         fontsize=9, fontweight="bold", ha="center", va="center", zorder=6,
         bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": BLACK, "lw": 0.8},
         arrowprops={"arrowstyle": "-", "color": BLACK, "lw": 1.0},
@@ -300,18 +324,27 @@ def _draw_gap(ax: Axes, s: Separation, view: _View) -> list[Any]:
     return [line, text]
 
 
+def _gap_words_place(s: Separation, view: _View) -> tuple[float, float]:
+    """Where the words of the gap stand: on its side, above or below the letter of that side."""
+    x = 0.5 * (s.closest_cord_point_mm[0] + s.closest_target_point_mm[0])
+    y = 0.5 * (s.closest_cord_point_mm[1] + s.closest_target_point_mm[1])
+    side = -1.0 if x < view.x_mm.mean() else 1.0
+    down = 5.0 if y > view.y_mm.mean() + 2.0 else -5.0
+    return float(view.x_mm.mean() + side * 0.36 * VIEW_MM), y + down
+
+
 def _draw_marks(ax: Axes, view: _View) -> list[Any]:
     ink, halo = ("white", "black") if view.dark else ("black", "white")
-    places = {"R": (0.02, 0.5), "L": (0.98, 0.5), "A": (0.5, 0.98), "P": (0.5, 0.02)}
     sides = {"R": "left", "L": "right"}
     tops = {"A": "top", "P": "bottom"}
     marks = [
         ax.text(
-            x, y, mark, transform=ax.transAxes, color=ink, fontsize=12, fontweight="bold",
+            x, 1 - y, mark, transform=ax.transAxes, color=ink, fontsize=12, fontweight="bold",
             ha=sides.get(mark, "center"), va=tops.get(mark, "center"),
             path_effects=_stroke(2.0, halo), zorder=6,
         )
-        for mark, (x, y) in places.items()
+        for mark, (x, y) in _MARK_PLACES.items()
+        if mark != "scale"
     ]  # fmt: skip
     bar = view.x_mm[0] + 4.0, view.y_mm[-1] - 3.0
     (scale,) = ax.plot(

@@ -11,6 +11,7 @@ import numpy as np
 
 from cordgap.analysis import CaseResult, StructureResult
 from cordgap.dvh.metrics import parse_metric
+from cordgap.dvh.solid import build_solid
 from cordgap.limits.constraint import ConstraintResult
 from cordgap.report.axial import Artists, plot_axial
 from cordgap.report.files import write_file
@@ -29,6 +30,7 @@ from cordgap.report.style import (
     label,
     role_colour,
 )
+from cordgap.separation.gap import centroid_mm, direction_deg
 from cordgap.separation.result import CurvePoint, Separation
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ __all__ = [
 ]
 
 _MOST_CURVES = 9
+# Less volume than this is the round-off of a histogram, not a part of the structure.
+_EMPTY_PERCENT = 1e-7
 _FOOTER = "cordgap {version}, case {case}. Research and second-check use only. {level}."
 
 
@@ -68,8 +72,9 @@ def plot_dvh(ax: Axes, result: CaseResult) -> Artists:
         style = ("-", "--", ":", "-.")[used.get(colour, 0) % 4]
         used[colour] = used.get(colour, 0) + 1
         share = 100.0 * item.dvh.volume_cc / item.dvh.total_volume_cc
-        dose = np.r_[0.0, item.dvh.dose_gy]
-        (line,) = ax.plot(dose, np.r_[share[0], share], color=colour, ls=style, lw=1.8)
+        last = min(int(np.count_nonzero(share > _EMPTY_PERCENT)) + 1, share.size)
+        dose = np.r_[0.0, item.dvh.dose_gy[:last]]
+        (line,) = ax.plot(dose, np.r_[share[0], share[:last]], color=colour, ls=style, lw=1.8)
         curves.append(line)
         names.append(f"{label(item.structure.roi_name, 28)} ({shown(item.dvh.total_volume_cc)} cc)")
     limits, limit_names = [], []
@@ -138,9 +143,7 @@ def plot_separation(ax: Axes, result: CaseResult) -> Artists:
     dict
         ``curve``, ``goal``, ``required``, ``interval``, ``make``, ``present``.
     """
-    artists: Artists = {
-        k: [] for k in ("curve", "goal", "required", "interval", "make", "present")
-    }
+    artists: Artists = {k: [] for k in ("curve", "goal", "required", "interval", "make", "present")}
     s = result.separation
     ax.set_title("Required separation")
     if s is None:
@@ -149,14 +152,14 @@ def plot_separation(ax: Axes, result: CaseResult) -> Artists:
     x, y, name, goal, goal_name = _curve_of(s)
     word = cord_word(s)
     ax.set(xlabel=f"Separation between {word} and {label(s.target_roi_name)} [mm]", ylabel=name)
-    ax.set_title(f"{name} against separation [mm], {s.question}")
+    ax.set_title(f"{name.split(' [')[0]} against separation [mm], {s.question}")
     names = []
     if s.interval_mm is not None:
         artists["interval"] = [ax.axvspan(*s.interval_mm, color=REQUIRED, alpha=0.15, lw=0)]
         names.append(f"{100 * s.interval_covers:.0f} % interval {shown_range(s.interval_mm)} mm")
     if x.size:
         artists["curve"] = list(ax.plot(x, y, color=BLUE, lw=2.0))
-        names.append(name)
+        names.append(name.split(" [")[0])
     if goal is not None:
         artists["goal"] = [ax.axhline(goal, color=BLACK, lw=1.2, ls="--")]
         names.append(goal_name)
@@ -168,7 +171,7 @@ def plot_separation(ax: Axes, result: CaseResult) -> Artists:
         names.append(f"make {shown(s.make_mm, 1, 'mm')}")
     artists["present"] = [ax.axvline(s.separation_mm, color=PRESENT, lw=2.0, ls="-.")]
     names.append(f"present {shown(s.separation_mm, 1, 'mm')}")
-    right = max([*x, s.separation_mm, s.make_mm or 0.0]) * 1.02
+    right = max([*x, s.separation_mm, s.make_mm or 0.0, 1.0]) * 1.02
     ax.set_xlim(-0.02 * right, right)
     handles = [
         h for k in ("interval", "curve", "goal", "required", "make", "present") for h in artists[k]
@@ -193,7 +196,7 @@ def _curve_of(s: Separation) -> tuple[Any, Any, str, float | None, str]:
             in_gy = headline.metric.endswith("[Gy]")
             goal = headline.at_least * (scale if in_gy else 1.0)
             words = f"goal {headline.metric} ≥ {headline.at_least:g}"
-        name = f"Coverage of what is left, {key.replace('[Gy]', '')} [% of prescription]"
+        name = f"{key.replace('[Gy]', '')} of what is left [% of prescription]"
     else:
         values = [(p.separation_mm, p.cord_gy) for p in points]
         bound = next((g for g in s.cord_goals if g.id == s.binding_constraint), None)
@@ -239,7 +242,7 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
         colours = LinearSegmentedColormap.from_list("gap", ["#FFFFFF", BLUE])
         norm = Normalize(0.0, top)
         title = "Gap [mm] by level and direction"
-    colours.set_bad("#D9D9D9")
+    colours = colours.with_extremes(bad="#D9D9D9")
     half = 0.5 * float(direction[1] - direction[0])
     step = 0.5 * float(level[1] - level[0]) if level.size > 1 else 0.5
     extent = (direction[0] - half, direction[-1] + half, level[0] - step, level[-1] + step)
@@ -254,10 +257,13 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
             linewidths=1.2,
         )  # fmt: skip
         artists["required"] = [lines]
-    row, column = np.unravel_index(int(np.nanargmin(gap)), gap.shape)
-    artists["closest"] = list(
-        ax.plot(direction[column], level[row], marker="x", ms=8, mew=2, color=BLACK, ls="")
-    )
+    towards = _direction_of_gap(result, s)
+    if towards is not None:
+        artists["closest"] = list(
+            ax.plot(
+                towards, s.closest_cord_point_mm[2], marker="x", ms=8, mew=2, color=BLACK, ls=""
+            )
+        )
     for edge in (-150, -90, -30, 30, 90, 150):
         ax.axvline(edge, color=GREY, lw=0.6, ls=":")
     ticks = {
@@ -269,9 +275,24 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
     ax.set(ylabel="Level z [mm], towards the head", xlim=extent[:2], ylim=extent[2:])
     ax.set_title(f"{title}\n{label(level_label(result, gap_level_mm(s)), 60)}")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, fraction=0.05)
-    bar.set_label("Gap [mm]; grey: over 20 mm, or no cord contour")
+    bar.set_label("Gap [mm]; cross: smallest; grey: over 20 mm")
     artists["colorbar"] = [bar]
     return artists
+
+
+def _direction_of_gap(result: CaseResult, s: Separation) -> float | None:
+    """Direction of the smallest gap from the cord centroid, from -180 to 180 degrees."""
+    if result.cord is None:
+        return None
+    x, y, z = s.closest_cord_point_mm
+    settings = result.settings
+    solid = build_solid(result.cord.structure, between=settings.between, ends=settings.ends)
+    rings = solid.section_at(z)
+    if not rings:
+        return None
+    centre = centroid_mm(rings)
+    towards = float(direction_deg(np.array(x - centre[0]), np.array(y - centre[1])))
+    return (towards + 180.0) % 360.0 - 180.0
 
 
 def _unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
@@ -285,7 +306,9 @@ def _unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
 
 
 def _nothing(ax: Axes, words: str) -> None:
-    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=GREY, wrap=True)
+    ax.text(
+        0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", color=GREY, wrap=True
+    )
 
 
 def _legend_below(ax: Axes, handles: list[Any], names: list[str], *, columns: int) -> None:
@@ -318,7 +341,9 @@ def draw_figure(name: str, result: CaseResult) -> Figure:
         level = level_label(result, gap_level_mm(result.separation))
         figure.supxlabel(
             _FOOTER.format(
-                version=result.cordgap_version, case=label(result.case.case_id), level=label(level, 60)
+                version=result.cordgap_version,
+                case=label(result.case.case_id),
+                level=label(level, 60),
             ),
             fontsize=7,
             color=GREY,

@@ -12,7 +12,7 @@ from cordgap.case.case import Prescription
 from cordgap.case.naming import Role
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import shown, shown_range
-from cordgap.separation.result import SAFETY_SENTENCES, CoverageGoal, Question, Separation
+from cordgap.separation.result import SAFETY_SENTENCES, CoverageGoal, Question, Separation, Verdict
 
 LEVEL_NOT_IDENTIFIED = "LEVEL NOT IDENTIFIED, not for localisation"
 # Deeper than this cord and target are said to overlap, less to touch (the surfaces are sampled).
@@ -208,9 +208,14 @@ def constraint_line(row: ConstraintResult) -> str:
     return text + (f"; {row.reason}" if row.reason else "")
 
 
+def coverage_verdict(verdict: Verdict) -> str:
+    """Return the verdict on a coverage goal as people say it: a lower bound is not exceeded."""
+    return "missed" if verdict == "exceeded" else verdict
+
+
 def coverage_line(goal: CoverageGoal) -> str:
     """Return one coverage goal as a line of text."""
-    text = f"{goal.verdict:<13} {goal.metric} {shown(goal.value)} (goal {goal.at_least:g})"
+    text = f"{coverage_verdict(goal.verdict):<13} {goal.metric} {shown(goal.value)} (goal {goal.at_least:g})"
     if goal.headline:
         text += ", headline"
     if goal.required_separation_mm is not None:

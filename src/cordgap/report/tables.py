@@ -16,6 +16,7 @@ from cordgap.errors import CordgapError, Finding
 from cordgap.limits.constraint import Constraint, ConstraintResult
 from cordgap.limits.protocol import Protocol
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
+from cordgap.report.sentence import gap_level_mm, level_label
 from cordgap.separation.gap import MAX_GAP_MM
 from cordgap.separation.result import SAFETY_SENTENCES, GapMap, Separation
 
@@ -87,6 +88,7 @@ def separation_document(result: CaseResult) -> Document:
             "role": result.target.structure.role,
             "source": result.target.source,
         },
+        "level": _level(result),
     }
     if result.separation is None:
         body = _no_separation(result.separation_reason or "no separation was estimated")
@@ -256,6 +258,11 @@ def _settings(result: CaseResult) -> Document:
     }
 
 
+def _level(result: CaseResult) -> Document:
+    z_mm = gap_level_mm(result.separation)
+    return {"closest_z_mm": rounded(z_mm, MM_DIGITS), "label": level_label(result, z_mm)}
+
+
 def _prescription(prescription: Prescription | None) -> Document | None:
     if prescription is None:
         return None
@@ -294,11 +301,9 @@ def _case(result: CaseResult, identify: bool) -> Document:
 def _structure(result: StructureResult) -> Document:
     dvh, histogram = result.dvh, None
     if dvh is not None and dvh.covered_volume_cc > 0:
-        doses, volumes = dvh.resample(DVH_STEP_GY)
-        histogram = {
-            "dose_gy": rounded_all(doses),
-            "volume_cc": rounded_all(volumes, CC_DIGITS),
-        }
+        doses, volumes = (rounded_all(v, CC_DIGITS) for v in dvh.resample(DVH_STEP_GY))
+        last = max(sum(1 for v in volumes if v) + 1, 2)  # one edge beyond the hottest volume
+        histogram = {"dose_gy": doses[:last], "volume_cc": volumes[:last]}
     return {
         "roi_number": int(result.structure.roi_number),
         "roi_name": result.structure.roi_name,
@@ -306,7 +311,9 @@ def _structure(result: StructureResult) -> Document:
         "status": result.status,
         "reason": result.reason,
         "volume_cc": rounded(result.volume_cc, CC_DIGITS),
-        "volume_in_dose_grid_cc": None if dvh is None else rounded(dvh.covered_volume_cc, CC_DIGITS),
+        "volume_in_dose_grid_cc": None
+        if dvh is None
+        else rounded(dvh.covered_volume_cc, CC_DIGITS),
         "min_gy": None if dvh is None else rounded(dvh.min_gy),
         "mean_gy": None if dvh is None else rounded(dvh.mean_gy),
         "max_gy": None if dvh is None else rounded(dvh.max_gy),

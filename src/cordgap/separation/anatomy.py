@@ -44,6 +44,11 @@ class Anatomy:
     findings: tuple[Finding, ...]
 
     @property
+    def knows_resection(self) -> bool:
+        """Whether a resection volume can be given: not of a PTV, nor of a target half seen."""
+        return self.target_structure.role != "ptv" and self.cells.outside_mm3 == 0
+
+    @property
     def cord_role(self) -> Role:
         """Role of the distance structure."""
         return self.cord_structure.role

@@ -166,7 +166,7 @@ def summarise_sextants(gaps: GapMap) -> tuple[Sextant, ...]:
         if not np.isfinite(part).any():
             rows.append(Sextant(name, None, None, None))
             continue
-        level = int(np.nanargmin(np.where(np.isfinite(part).any(axis=1), _row_min(part), np.inf)))
+        level = int(np.argmin(_row_min(part)))
         deficit = None
         if gaps.deficit_mm is not None:
             deficit = float(np.nanmax(gaps.deficit_mm[:, which == i]))
@@ -175,4 +175,5 @@ def summarise_sextants(gaps: GapMap) -> tuple[Sextant, ...]:
 
 
 def _row_min(part: FloatArray) -> FloatArray:
-    return np.where(np.isfinite(part), part, np.inf).min(axis=1)
+    lowest: FloatArray = np.where(np.isfinite(part), part, np.inf).min(axis=1)
+    return lowest

@@ -47,8 +47,12 @@ class TargetCells:
         return missing if missing > 1e-4 * self.total_mm3 else 0.0
 
     def keep(self, separation_mm: float) -> NDArray[np.bool_]:
-        """Cells that T(s) keeps: at least ``separation_mm`` from the distance structure."""
-        return self.cord_distance_mm >= separation_mm
+        """Cells that T(s) keeps: at least ``separation_mm`` from the distance structure.
+
+        Overlap has distance 0: T(0) is the whole target.
+        """
+        kept: NDArray[np.bool_] = np.maximum(self.cord_distance_mm, 0.0) >= separation_mm
+        return kept
 
     def resection_cc(self, separation_mm: float) -> float:
         """Volume removed by decompression to ``separation_mm``."""

@@ -1,0 +1,186 @@
+"""One contoured plane: rings, even-odd area, and its shape as radius against angle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cordgap.case.structure import ContourPlane
+
+FloatArray = NDArray[np.float64]
+
+# Angles of a polar cross-section: a 5 mm circle is met to 1 micrometre, before its area is
+# scaled to that of the contour.
+N_ANGLES = 180
+_ANGLES = np.linspace(0, 2 * np.pi, N_ANGLES, endpoint=False)
+DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+# Relative change of area by which a contour counts as crossing itself.
+_SELF_CROSSING = 5e-3
+# Point-edge pairs tested at once.
+_TESTS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """A star-shaped cross-section: centroid, squared radius per angle, exact area."""
+
+    centre_mm: FloatArray
+    squared_radius_mm2: FloatArray
+    area_mm2: float
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A plane with its rings, their even-odd area, and its profile if it is star-shaped."""
+
+    z_mm: float
+    contours: tuple[FloatArray, ...]
+    area_mm2: float
+    profile: Profile | None
+
+
+def inside_rings(rings: Sequence[FloatArray], points: FloatArray) -> NDArray[np.bool_]:
+    """Even-odd test of points (n, 2) against rings."""
+    inside = np.zeros(len(points), dtype=bool)
+    order = np.argsort(points[:, 1], kind="stable")
+    x, y = points[order, 0], points[order, 1]
+    flips = np.zeros(len(points), dtype=bool)
+    for ring in rings:
+        a, b = ring, np.roll(ring, -1, axis=0)
+        # Each edge is met by a run of the points sorted by y; a few edges at a time bound memory.
+        low = np.searchsorted(y, np.minimum(a[:, 1], b[:, 1]), side="left")
+        n = np.searchsorted(y, np.maximum(a[:, 1], b[:, 1]), side="left") - low
+        bounds = np.flatnonzero(np.diff(np.cumsum(n) // _TESTS_AT_ONCE, prepend=-1))
+        for first, last in zip(bounds, np.r_[bounds[1:], len(n)], strict=True):
+            part = slice(int(first), int(last))
+            edge = np.repeat(np.arange(first, last), n[part])
+            rank = np.arange(edge.size) - np.repeat(np.cumsum(n[part]) - n[part], n[part])
+            which = low[edge] + rank
+            rise = b[edge, 1] - a[edge, 1]
+            crossing = a[edge, 0] + (y[which] - a[edge, 1]) * (b[edge, 0] - a[edge, 0]) / rise
+            hits = np.bincount(which[crossing > x[which]], minlength=len(points))
+            flips ^= (hits % 2).astype(bool)
+    inside[order] = flips
+    return inside
+
+
+def signed_area_mm2(points: FloatArray) -> float:
+    """Shoelace area of a ring; positive for one winding, negative for the other."""
+    x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
+    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+
+
+def _centroid(points: FloatArray) -> FloatArray:
+    origin = points[0]
+    p = points - origin
+    q = np.roll(p, -1, axis=0)
+    cross = p[:, 0] * q[:, 1] - q[:, 0] * p[:, 1]
+    centroid: FloatArray = origin + ((p + q) * cross[:, None]).sum(axis=0) / (3.0 * cross.sum())
+    return centroid
+
+
+def _profile(contour: FloatArray) -> Profile | None:
+    """Resample a contour to radius against angle; None unless star-shaped about its centroid."""
+    area = signed_area_mm2(contour)
+    ring = contour if area > 0 else contour[::-1]
+    centre = _centroid(ring)
+    p = ring - centre
+    angle = np.arctan2(p[:, 1], p[:, 0])
+    step = np.diff(np.r_[angle, angle[0]])
+    step = (step + np.pi) % (2 * np.pi) - np.pi
+    if step.min() < -1e-9 or abs(step.sum() - 2 * np.pi) > 1e-6:
+        return None
+    first = int(np.argmin(angle))
+    p = np.roll(p, -first, axis=0)
+    start = angle[first] + np.r_[0.0, np.cumsum(np.roll(step, -first))[:-1]]
+    # Drop vertices that do not advance the angle (radial edges): the last of them counts.
+    wanted = start[0] + (_ANGLES - start[0]) % (2 * np.pi)
+    edge = np.searchsorted(start, wanted, side="right") - 1
+    a = p[edge]
+    e = np.roll(p, -1, axis=0)[edge] - a
+    across = DIRECTIONS[:, 0] * e[:, 1] - DIRECTIONS[:, 1] * e[:, 0]
+    length = a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0]
+    radial = np.abs(across) < 1e-12
+    radius = np.where(radial, np.hypot(a[:, 0], a[:, 1]), length / np.where(radial, 1.0, across))
+    if radius.min() <= 0:
+        return None
+    sampled = 0.5 * float(np.sum(radius * np.roll(radius, -1))) * np.sin(2 * np.pi / N_ANGLES)
+    return Profile(centre, radius * radius * (abs(area) / sampled), abs(area))
+
+
+def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
+    """Even-odd area of a plane; overlapping contours are merged and named as a problem."""
+    contours = plane.contours
+    if len(contours) == 1:
+        profile = _profile(contours[0])
+        if profile is not None:
+            return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
+    import shapely
+
+    polygons = [shapely.Polygon(c) for c in contours]
+    problem = None
+    shoelace = [abs(signed_area_mm2(c)) for c in contours]
+    areas = []
+    for i, polygon in enumerate(polygons):
+        if not polygon.is_valid:
+            fixed = shapely.make_valid(polygon)
+            if abs(fixed.area - shoelace[i]) > _SELF_CROSSING * shoelace[i]:
+                problem = "self-crossing-contour"
+            polygons[i] = fixed
+        areas.append(float(polygons[i].area))
+    if len(contours) == 1:
+        return Plane(plane.z_mm, contours, areas[0], None), problem
+    for i in range(len(polygons)):
+        for j in range(i):
+            if not polygons[i].intersects(polygons[j]):
+                continue
+            common = float(shapely.intersection(polygons[i], polygons[j]).area)
+            smaller = min(areas[i], areas[j])
+            if _SELF_CROSSING * smaller < common < (1 - _SELF_CROSSING) * smaller:
+                return _merged(plane, polygons), "overlapping-contours"
+    # Nested or apart: every second level of nesting is a hole.
+    total = 0.0
+    for i, polygon in enumerate(polygons):
+        inside = sum(
+            1
+            for j, other in enumerate(polygons)
+            if j != i
+            and areas[j] > areas[i]
+            and other.intersects(polygon)
+            and float(shapely.intersection(other, polygon).area) > 0.5 * areas[i]
+        )
+        total += areas[i] if inside % 2 == 0 else -areas[i]
+    return Plane(plane.z_mm, contours, total, None), problem
+
+
+def _merged(plane: ContourPlane, polygons: list) -> Plane:  # type: ignore[type-arg]
+    import shapely
+
+    union = shapely.union_all(polygons)
+    parts = list(getattr(union, "geoms", [union]))
+    rings = [
+        np.asarray(ring.coords)[:-1, :2]
+        for part in parts
+        if part.geom_type == "Polygon"
+        for ring in (part.exterior, *part.interiors)
+    ]
+    return Plane(plane.z_mm, tuple(rings), float(union.area), None)
+
+
+def may_loft(a: Plane, b: Plane) -> bool:
+    """Whether two planes can be joined: both star-shaped, each centroid inside the other."""
+    if a.profile is None or b.profile is None:
+        return False
+    offset = b.profile.centre_mm - a.profile.centre_mm
+    distance = float(np.hypot(*offset))
+    if distance < 1e-9:
+        return True
+    along = round(np.arctan2(offset[1], offset[0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
+    back = (along + N_ANGLES // 2) % N_ANGLES
+    return bool(
+        distance < np.sqrt(a.profile.squared_radius_mm2[along])
+        and distance < np.sqrt(b.profile.squared_radius_mm2[back])
+    )

@@ -1,0 +1,96 @@
+"""Results as CSV: the same rounded numbers as in the JSON, an empty cell for what is absent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cordgap.analysis import CaseResult
+from cordgap.report.files import write_file
+from cordgap.report.tables import Document, analysis_document
+
+Row = Sequence[Any]
+
+
+def write_csv(result: CaseResult, folder: Path) -> list[Path]:
+    """Write dvh.csv, metrics.csv, constraints.csv and separation_curve.csv into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sheets = csv_texts(analysis_document(result))
+    return [write_file(folder / name, text) for name, text in sheets.items()]
+
+
+def csv_texts(document: Document) -> dict[str, str]:
+    """Return the text of each CSV file, by file name, from an analysis document."""
+    return {
+        "dvh.csv": _text(("roi_number", "roi_name", "dose_gy", "volume_cc"), _dvh(document)),
+        "metrics.csv": _text(
+            ("roi_number", "roi_name", "role", "metric", "value", "plus_minus", "bound", "reason"),
+            _metrics(document),
+        ),
+        "constraints.csv": _text(_CONSTRAINT_KEYS, _constraints(document)),
+        "separation_curve.csv": _curve(document),
+    }
+
+
+_CONSTRAINT_KEYS = (
+    "id", "structure", "roi_name", "metric_source", "metric_evaluated", "surrogate", "limit",
+    "limit_low", "limit_high", "value", "plus_minus", "headroom", "unit", "verdict",
+    "within_uncertainty", "bound", "reason", "max_gy", "decides", "level", "endpoint", "source",
+    "verified",
+)  # fmt: skip
+
+
+def _dvh(document: Document) -> Iterable[Row]:
+    for s in document["dvh"]["structures"]:
+        if s["dvh"] is not None:
+            for dose, volume in zip(s["dvh"]["dose_gy"], s["dvh"]["volume_cc"], strict=True):
+                yield s["roi_number"], s["roi_name"], dose, volume
+
+
+def _metrics(document: Document) -> Iterable[Row]:
+    for s in document["dvh"]["structures"]:
+        head = s["roi_number"], s["roi_name"], s["role"]
+        yield *head, "volume[cc]", s["volume_cc"], None, None, s["reason"]
+        for name, m in s["metrics"].items():
+            yield *head, name, m["value"], m["plus_minus"], m["bound"], m["reason"]
+
+
+def _constraints(document: Document) -> Iterable[Row]:
+    return ([row[key] for key in _CONSTRAINT_KEYS] for row in document["constraints"])
+
+
+def _curve(document: Document) -> str:
+    separation = document["separation"]
+    points = separation["curve"] if separation else []
+    names = list(points[0]["metrics"]) if points else []
+    return _text(
+        ("question", "separation_mm", "resection_cc", "cord_gy", *names),
+        (
+            (
+                p["question"],
+                p["separation_mm"],
+                p["resection_cc"],
+                p["cord_gy"],
+                *p["metrics"].values(),
+            )
+            for p in points
+        ),
+    )
+
+
+def _text(head: Row, rows: Iterable[Row]) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(head)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Keep a spreadsheet from running a name as a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value

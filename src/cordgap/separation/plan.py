@@ -1,0 +1,100 @@
+"""What an estimate needs of a plan: its limits with their doses, its coverage, its prescription."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cordgap.case.case import Prescription
+from cordgap.dvh.curve import DVH
+from cordgap.dvh.metrics import Metric, parse_metric
+from cordgap.errors import OutOfRangeError
+from cordgap.limits.constraint import Constraint
+from cordgap.separation.result import CordGoal
+
+_NEAR_MAXIMUM = parse_metric("D0.035cc[Gy]")
+
+
+@dataclass(frozen=True, eq=False)
+class CordLimit:
+    """One limit and the dose of the structure it speaks of.
+
+    ``scale`` multiplies the dose (another schedule, or a plan scaled to its coverage goal).
+    """
+
+    id: str
+    roi_name: str
+    metric: Metric
+    limit: float
+    dvh: DVH
+    rx_gy: float
+    plus_minus: float
+    scale: float = 1.0
+
+    @property
+    def value(self) -> float | None:
+        """The metric in the plan, in its unit, with the scale applied."""
+        read = self.metric.evaluate(_scaled(self.dvh, self.scale), self.rx_gy)
+        return read.value
+
+    @property
+    def near_maximum_gy(self) -> float:
+        """D0.035cc of the structure with the scale applied, or its maximum if it is smaller."""
+        read = _NEAR_MAXIMUM.evaluate(self.dvh, self.rx_gy)
+        return self.scale * (read.value if read.value is not None else self.dvh.max_gy)
+
+    @property
+    def allowed_factor(self) -> float | None:
+        """Factor on the dose at which the metric meets its limit; above 1 there is headroom."""
+        value = self.value
+        if value is None:
+            return None
+        if self.metric.kind not in ("V", "CV"):
+            return self.limit / value if value > 0 else np.inf
+        argument = self.metric.argument or 0.0
+        dose = argument if self.metric.argument_unit == "Gy" else argument / 100 * self.rx_gy
+        volume = (
+            self.limit if self.metric.unit == "cc" else self.limit / 100 * self.dvh.total_volume_cc
+        )
+        try:
+            return dose / (self.scale * self.dvh.dose_of_hottest_gy(volume))
+        except (OutOfRangeError, ZeroDivisionError):
+            return np.inf
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the limit is held, or exceeded by less than the uncertainty of the metric."""
+        value = self.value
+        return value is not None and value <= self.limit + self.scale * self.plus_minus
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the limit lies within the uncertainty of the metric."""
+        value = self.value
+        return value is not None and abs(value - self.limit) <= self.scale * self.plus_minus
+
+
+def _scaled(dvh: DVH, factor: float) -> DVH:
+    if factor == 1.0:
+        return dvh
+    return DVH(
+        dvh.dose_gy * factor, dvh.volume_cc, dvh.total_volume_cc,
+        dvh.min_gy * factor, dvh.mean_gy * factor, dvh.max_gy * factor,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What an estimate needs of the plan: limits with their doses, coverage, prescription."""
+
+    prescription: Prescription
+    cord_goals: tuple[CordGoal, ...]
+    limits: tuple[CordLimit, ...]
+    target_dvh: DVH | None
+    schedule_limits: tuple[Constraint, ...] = ()
+
+    @property
+    def rx_gy(self) -> float:
+        """Prescribed dose in Gy."""
+        return self.prescription.dose_gy

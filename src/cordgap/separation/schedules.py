@@ -1,0 +1,147 @@
+"""Cord dose against separation, and the required separation of other schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cordgap.dvh.metrics import Goal, parse_metric
+from cordgap.separation.anatomy import Anatomy
+from cordgap.separation.estimators import (
+    Estimate,
+    population_falloff,
+    reach_goal,
+)
+from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
+from cordgap.separation.plan import CordLimit, Plan
+from cordgap.separation.result import (
+    CurvePoint,
+    Method,
+    Question,
+    Schedule,
+)
+
+CURVE_STEP_MM = 0.5
+CURVE_METRICS = tuple(parse_metric(m) for m in ("D95%[Gy]", "D98%[Gy]", "DC0.035cc[Gy]"))
+# The schedules a tumour board asks about: total dose in Gy, fractions.
+SCHEDULES = (
+    (18.0, 1), (24.0, 1), (24.0, 2), (24.0, 3), (27.0, 3), (30.0, 3), (30.0, 5), (35.0, 5),
+    (40.0, 5),
+)  # fmt: skip
+QUESTIONS: dict[Method, Question] = {
+    "trim": "as planned",
+    "plan-gradient": "re-planned",
+    "population-falloff": "no plan",
+}
+
+
+def separation_curve(
+    anatomy: Anatomy, plan: Plan, method: Method, max_mm: float
+) -> tuple[CurvePoint, ...]:
+    """Coverage of T(s) as planned, and the cord dose under the chosen method, for each s."""
+    steps = [float(s) for s in np.arange(0.0, max_mm + CURVE_STEP_MM / 2, CURVE_STEP_MM)]
+    whole = anatomy.knows_resection
+    removed = [anatomy.cells.resection_cc(s) if whole else None for s in steps]
+    points: list[CurvePoint] = []
+    binding = next((limit for limit in plan.limits if limit.id == binding_constraint(plan)), None)
+    if plan.target_dvh is not None:
+        cord = None if binding is None else binding.near_maximum_gy
+        for s, cc in zip(steps, removed, strict=True):
+            remaining = anatomy.cells.remaining_dvh(s)
+            metrics = {
+                str(m): None if remaining is None else m.evaluate(remaining, plan.rx_gy).value
+                for m in CURVE_METRICS
+            }
+            points.append(CurvePoint(s, cc, "as planned", cord, metrics))
+    falloff = _predicted(anatomy, plan, binding, method)
+    if falloff is not None:
+        unknown: dict[str, float | None] = {str(m): None for m in CURVE_METRICS}
+        question = QUESTIONS[method]
+        points.extend(
+            CurvePoint(s, cc, question, falloff.cord_dose_gy(s), unknown)
+            for s, cc in zip(steps, removed, strict=True)
+        )
+    return tuple(points)
+
+
+def _predicted(
+    anatomy: Anatomy, plan: Plan, binding: CordLimit | None, method: Method
+) -> Falloff | None:
+    """Cord dose against separation under the chosen method, where it predicts one."""
+    if method == "population-falloff":
+        return PopulationFalloff().central(plan.rx_gy)
+    if method != "plan-gradient" or binding is None or anatomy.gradient is None:
+        return None
+    return Falloff(
+        binding.near_maximum_gy,
+        anatomy.gap.separation_mm,
+        anatomy.gradient.gradient_gy_per_mm,
+        KNEE_FRACTION * plan.rx_gy,
+    )
+
+
+def binding_constraint(plan: Plan) -> str | None:
+    """The cord goal that asks for most: smallest allowed factor on the dose."""
+    factors = [(f, limit.id) for limit in plan.limits if (f := limit.allowed_factor) is not None]
+    if factors:
+        return min(factors)[1]
+    in_gy = [(g.limit, g.id) for g in plan.cord_goals if g.unit == "Gy"]
+    return min(in_gy)[1] if in_gy else None
+
+
+def schedule_table(
+    anatomy: Anatomy, plan: Plan, headline: Sequence[Goal], max_mm: float
+) -> tuple[Schedule, ...]:
+    """Scale the plan to each schedule and ask again, with the limit for that fraction number."""
+    own = (plan.prescription.dose_gy, plan.prescription.fractions)
+    wanted = sorted({*SCHEDULES, own}, key=lambda s: (s[1], s[0]))
+    return tuple(_schedule(anatomy, plan, headline, s, max_mm) for s in wanted)
+
+
+def _schedule(
+    anatomy: Anatomy,
+    plan: Plan,
+    headline: Sequence[Goal],
+    schedule: tuple[float, int],
+    max_mm: float,
+) -> Schedule:
+    """Separation for cord limit and headline coverage at another schedule."""
+    dose_gy, fractions = schedule
+    goals, limits = _limits_for(plan, dose_gy, fractions)
+    if not goals:
+        return Schedule(
+            dose_gy, fractions, None, None, None, None,
+            f"the protocol has no cord limit for {fractions} fraction(s)",
+        )  # fmt: skip
+    name, bound = min(goals, key=lambda g: g[1])
+    if plan.target_dvh is None:
+        estimate = population_falloff(goals, dose_gy, max_mm=max_mm)
+    elif not limits or any(limit.value is None for limit in limits):
+        estimate = Estimate("trim", None, None, "the cord dose is not evaluable")
+    else:
+        # Coverage is in % of the prescription: scaling the plan does not change it.
+        each = [reach_goal(anatomy, limits, goal, plan.rx_gy, max_mm) for goal in headline]
+        failed = [e for e in each if e.required_mm is None]
+        estimate = failed[0] if failed else max(each, key=lambda e: e.required_mm or 0.0)
+    return Schedule(
+        dose_gy, fractions, name, bound, estimate.required_mm, estimate.interval_mm, estimate.reason
+    )
+
+
+def _limits_for(
+    plan: Plan, dose_gy: float, fractions: int
+) -> tuple[list[tuple[str, float]], list[CordLimit]]:
+    """Cord limits for a schedule, by id and with the plan's dose scaled to it."""
+    is_own = (dose_gy, fractions) == (plan.prescription.dose_gy, plan.prescription.fractions)
+    if is_own:
+        return [(g.id, g.limit) for g in plan.cord_goals if g.unit == "Gy"], list(plan.limits)
+    rows = [r for r in plan.schedule_limits if r.fractions == fractions and r.unit == "Gy"]
+    if not plan.limits:
+        return [(r.id, r.limit) for r in rows], []
+    like = plan.limits[0]
+    scale = dose_gy / plan.rx_gy
+    return [(r.id, r.limit) for r in rows], [
+        replace(like, id=r.id, metric=r.metric, limit=r.limit, scale=scale) for r in rows
+    ]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cordgap.analysis import CaseResult
+from cordgap.report.sentence import (
+    LEVEL_NOT_IDENTIFIED,
+    answer_sentence,
+    gap_level_mm,
+    level_label,
+    summary_text,
+)
+from cordgap.separation.result import SAFETY_SENTENCES
+
+
+def changed(result: CaseResult, **values: Any) -> CaseResult:
+    assert result.separation is not None
+    return replace(result, separation=replace(result.separation, **values))
+
+
+def test_what_to_make_comes_first(result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    text = answer_sentence(result)
+    assert text.startswith(f"Make {s.make_mm:.1f} mm between tumour and cord (estimate ")
+    assert f"{s.required_separation_mm:.1f}, 90 % interval" in text
+    assert "for 28 Gy in 2 fractions; there are 0.4 mm now" in text
+    assert f"about {s.resection_cc:.1f} cc of tumour" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"status": "already sufficient", "separation_mm": 6.0},
+            "The 6.0 mm between tumour and cord are enough",
+        ),
+        (
+            {"status": "already sufficient", "separation_mm": 2.2},
+            "may be enough .* farther: 3.0 mm would be on the safe side",
+        ),
+        (
+            {
+                "status": "not reachable within max-mm", "required_separation_mm": None,
+                "interval_mm": None, "make_mm": None, "reason": "too steep",
+            },
+            "No separation up to 10 mm .* is enough for 28 Gy in 2 fractions: too steep; there",
+        ),
+        (
+            {
+                "status": "not evaluable", "required_separation_mm": None, "interval_mm": None,
+                "make_mm": None, "reason": "no cord goal applies",
+            },
+            "is not evaluable: no cord goal applies; there are 0.4 mm now",
+        ),
+        ({"penetration_mm": 1.3}, "they overlap by 1.3 mm now"),
+        ({"target_role": "ctv", "target_roi_name": "CTV_1"}, "between CTV CTV_1 and cord"),
+        ({"cord_role": "canal"}, "between tumour and spinal canal"),
+        ({"question": "no plan"}, "from a model of published plans"),
+        ({"resection_cc": None}, r"now\.$"),
+    ],
+)  # fmt: skip
+def test_sentence_follows_the_status(
+    result: CaseResult, values: dict[str, Any], words: str
+) -> None:
+    assert re.search(words, answer_sentence(changed(result, **values)))
+
+
+def test_without_a_separation_the_reason_is_said(results: dict[str, CaseResult]) -> None:
+    text = answer_sentence(results["no prescription"])
+    assert text == (
+        "The required separation is not evaluable: the prescription is not known: give --rx GY "
+        "and --fractions N."
+    )
+
+
+def test_level_is_named_only_by_the_user_or_a_contour(result: CaseResult) -> None:
+    z = gap_level_mm(result.separation)
+    assert level_label(result, z) == LEVEL_NOT_IDENTIFIED
+    named = replace(result, settings=replace(result.settings, levels=(("T7", 8.0, -12.0),)))
+    assert level_label(named, z) == "Level T7 (from --level)"
+    assert level_label(named, 30.0) == LEVEL_NOT_IDENTIFIED
+    vertebra = replace(
+        result.case.structures[1],
+        roi_name="T8",
+        named=replace(result.case.structures[1].named, role="vertebra"),
+    )
+    case = replace(result.case, structures=(*result.case.structures, vertebra))
+    assert level_label(replace(result, case=case), z) == "Level T8 (from vertebra contour)"
+
+
+@pytest.mark.parametrize("name", ["coverage-first", "cord-first", "ring", "no dose", "no target"])
+def test_summary_fits_a_terminal(results: dict[str, CaseResult], name: str) -> None:
+    text = summary_text(results[name])
+    assert max(map(len, text.splitlines())) <= 100
+    assert 10 < len(text.splitlines()) < 50
+    assert "\x1b" not in text
+    flat = " ".join(text.split())
+    assert all(sentence in flat for sentence in SAFETY_SENTENCES)
+    assert LEVEL_NOT_IDENTIFIED in text
+    assert all(finding.code in text for finding in results[name].warnings)
