@@ -54,12 +54,12 @@ def test_cylinder_side_and_ends(seed):
     side, end = np.hypot(points[:, 0], points[:, 1]) - 5, np.abs(points[:, 2]) - 15
     outside = np.hypot(np.maximum(side, 0), np.maximum(end, 0))
     exact = np.where((side > 0) | (end > 0), outside, np.maximum(side, end))
-    # Near the rim the nearest sample stands for a corner: half a step of 0.25 mm may be missing
-    # along the face, where the distance changes by the cosine of the direction.
-    rim = np.hypot(side, end) < 2.0
+    # Beyond both side and end the nearest point is on the rim, an edge: there the distance is to
+    # the nearest sample, which is up to half a step of 0.25 mm off along each face.
+    rim = (side > -0.25) & (end > -0.25)
     error = np.abs(straight().distance_mm(points) - exact)
     assert error[~rim].max() <= SURFACE_MM
-    assert error[rim].max() <= 0.15
+    assert error[rim].max() <= 0.18
 
 
 @pytest.mark.parametrize("tilt", [(0.27, 0.05), (0.0, -0.4)])

@@ -175,7 +175,8 @@ def test_csv_holds_the_numbers_of_the_json(result: CaseResult, tmp_path: Path) -
     assert b"\r\r\n" not in data
     rows = list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
     assert float(rows[0]["value"]) == document["constraints"][0]["value"]
-    curve = list(csv.DictReader((tmp_path / "separation_curve.csv").open(newline="")))
+    text = (tmp_path / "separation_curve.csv").read_bytes().decode("utf-8")
+    curve = list(csv.DictReader(io.StringIO(text, newline="")))
     assert float(curve[3]["D98%[Gy]"]) == document["separation"]["curve"][3]["metrics"]["D98%[Gy]"]
 
 

@@ -10,7 +10,7 @@ from cordgap.dvh.surface import Surface
 
 # Lattice of the shell around a cord: D0.035cc holds 500 of its cells.
 LATTICE_MM = 0.4
-# Irrational shares of a cell (of the R3 sequence, and the golden ratio): shifted lattices fill space evenly.
+# Irrational shares of a cell, by which levels (x, y) and columns (z) are shifted.
 _SHIFTS = (0.8191725134, 0.6710436067, 0.6180339887)
 
 

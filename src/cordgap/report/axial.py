@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cordgap.analysis import CaseResult
 from cordgap.case.grid import ScalarGrid
 from cordgap.case.structure import Structure
-from cordgap.dvh.solid import Solid, build_solid, inside_rings
+from cordgap.dvh.planes import inside_rings
+from cordgap.dvh.solid import Solid, build_solid
 from cordgap.dvh.surface import surface_of
 from cordgap.errors import StructureError
 from cordgap.report.numbers import shown
@@ -99,8 +100,8 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     handles = [a for a in [*artists["contours"], *artists["removal"]] if a.get_label()]
     if handles:
         ax.legend(
-            handles, [h.get_label() for h in handles], loc="upper left",
-            bbox_to_anchor=(0.0, -0.01), borderaxespad=0.0, ncols=min(3, len(handles)), handlelength=1.4,
+            handles, [h.get_label() for h in handles], loc="upper left", ncols=min(3, len(handles)),
+            bbox_to_anchor=(0.0, -0.01), borderaxespad=0.0, handlelength=1.4,
         )  # fmt: skip
     return artists
 
@@ -265,7 +266,11 @@ def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
             linestyles=style,
         )  # fmt: skip
         lines.set_path_effects(_stroke(width + 0.8, halo))
-        places = [p for path in lines.get_paths() if (p := _place(path.vertices, view, taken))]
+        places = [
+            p
+            for path in lines.get_paths()
+            if (p := _place(np.asarray(path.vertices, float), view, taken))
+        ]
         words = (
             (lambda p: f"limit {p * rx.dose_gy / 100:g} Gy")
             if style == "dashed"

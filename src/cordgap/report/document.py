@@ -247,8 +247,8 @@ def _physicist(page: Figure, result: CaseResult) -> None:
     for ax in page.axes:
         ax.set_title(ax.get_title(loc="left").split(":")[0].split(" against")[0], fontsize=8.5)
         ax.tick_params(labelsize=7)
-        ax.xaxis.label.set_size(7.5)
-        ax.yaxis.label.set_size(7.5)
+        ax.xaxis.label.set_fontsize(7.5)
+        ax.yaxis.label.set_fontsize(7.5)
         legend = ax.get_legend()
         if legend is not None:
             for text in legend.get_texts():

@@ -234,15 +234,12 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
     level = s.map.level_mm
     required = s.required_separation_mm
     top = max(float(np.nanmax(gap)), 1.0)
-    if required is not None and 0.0 < required < top:
-        colours = LinearSegmentedColormap.from_list("gap", [VERMILION, "#FFFFFF", BLUE])
-        norm = TwoSlopeNorm(required, 0.0, top)
+    shades, norm, title = ["#FFFFFF", BLUE], Normalize(0.0, top), "Gap [mm] by level and direction"
+    if required is not None and required > 0.0:
+        shades = [VERMILION, "#FFFFFF", BLUE]
+        norm = TwoSlopeNorm(required, 0.0, max(top, 1.05 * required))
         title = f"Gap [mm]; orange is closer than the required {shown(required, 1, 'mm')}"
-    else:
-        colours = LinearSegmentedColormap.from_list("gap", ["#FFFFFF", BLUE])
-        norm = Normalize(0.0, top)
-        title = "Gap [mm] by level and direction"
-    colours = colours.with_extremes(bad="#D9D9D9")
+    colours = LinearSegmentedColormap.from_list("gap", shades).with_extremes(bad="#D9D9D9")
     half = 0.5 * float(direction[1] - direction[0])
     step = 0.5 * float(level[1] - level[0]) if level.size > 1 else 0.5
     extent = (direction[0] - half, direction[-1] + half, level[0] - step, level[-1] + step)
@@ -368,6 +365,8 @@ def save_figures(result: CaseResult, folder: Path) -> list[Path]:
     paths = []
     for name in FIGURE_NAMES:
         figure = draw_figure(name, result)
-        for kind in ("png", "svg"):
-            paths.append(write_file(folder / f"{name}.{kind}", figure_bytes(figure, kind)))
+        paths += [
+            write_file(folder / f"{name}.{kind}", figure_bytes(figure, kind))
+            for kind in ("png", "svg")
+        ]
     return paths

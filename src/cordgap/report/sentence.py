@@ -215,7 +215,8 @@ def coverage_verdict(verdict: Verdict) -> str:
 
 def coverage_line(goal: CoverageGoal) -> str:
     """Return one coverage goal as a line of text."""
-    text = f"{coverage_verdict(goal.verdict):<13} {goal.metric} {shown(goal.value)} (goal {goal.at_least:g})"
+    text = f"{coverage_verdict(goal.verdict):<13} {goal.metric} {shown(goal.value)} "
+    text += f"(goal {goal.at_least:g})"
     if goal.headline:
         text += ", headline"
     if goal.required_separation_mm is not None:

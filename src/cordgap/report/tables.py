@@ -1,29 +1,48 @@
 """The JSON documents: plain dictionaries, versioned, absent is null with a reason beside it.
 
-The schemas in ``report/schemas`` describe the same documents; docs/json.md explains them.
+The schemas in ``report/schemas`` describe the same documents.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from cordgap._version import __version__
 from cordgap.analysis import CaseResult, Settings, StructureResult
-from cordgap.case.case import Case, InputFile, Prescription
+from cordgap.case.case import Case, InputFile
 from cordgap.errors import CordgapError, Finding
-from cordgap.limits.constraint import Constraint, ConstraintResult
 from cordgap.limits.protocol import Protocol
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
-from cordgap.report.sentence import gap_level_mm, level_label
+from cordgap.report.parts import (
+    DOSE_INTERPOLATION,
+    Document,
+    case_part,
+    constraint_part,
+    constraint_row_part,
+    finding_part,
+    input_part,
+    inputs_part,
+    level_part,
+    prescription_part,
+    settings_part,
+    structure_part,
+    warning_parts,
+)
 from cordgap.separation.gap import MAX_GAP_MM
 from cordgap.separation.result import SAFETY_SENTENCES, GapMap, Separation
 
-Document = dict[str, Any]
+__all__ = [
+    "Document",
+    "analysis_document",
+    "check_document",
+    "dvh_document",
+    "error_document",
+    "protocols_document",
+    "separation_document",
+    "to_json",
+]
 
-DVH_STEP_GY = 0.1
-DOSE_INTERPOLATION = "trilinear"
 UNUSABLE_EXIT_CODE = 2
 
 
@@ -56,9 +75,9 @@ def dvh_document(
             "ends": settings.ends,
             "dose_interpolation": DOSE_INTERPOLATION,
         },
-        "inputs": _inputs(case.inputs),
-        "structures": [_structure(s) for s in structures],
-        "warnings": _warnings(findings),
+        "inputs": inputs_part(case.inputs),
+        "structures": [structure_part(s) for s in structures],
+        "warnings": warning_parts(findings),
         "safety": list(SAFETY_SENTENCES),
     }
 
@@ -72,8 +91,8 @@ def separation_document(result: CaseResult) -> Document:
     head: Document = {
         "schema": "cordgap.separation/1",
         "cordgap_version": result.cordgap_version,
-        "settings": _settings(result),
-        "prescription": _prescription(result.prescription),
+        "settings": settings_part(result),
+        "prescription": prescription_part(result.prescription),
         "cord": None
         if result.cord is None
         else {
@@ -88,13 +107,13 @@ def separation_document(result: CaseResult) -> Document:
             "role": result.target.structure.role,
             "source": result.target.source,
         },
-        "level": _level(result),
+        "level": level_part(result),
     }
     if result.separation is None:
         body = _no_separation(result.separation_reason or "no separation was estimated")
     else:
         body = _separation(result.separation)
-    tail = {"warnings": _warnings(result.findings), "safety": list(SAFETY_SENTENCES)}
+    tail = {"warnings": warning_parts(result.findings), "safety": list(SAFETY_SENTENCES)}
     return head | body | tail
 
 
@@ -111,16 +130,16 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
     return {
         "schema": "cordgap.analysis/1",
         "cordgap_version": result.cordgap_version,
-        "settings": _settings(result),
-        "case": _case(result, identify),
-        "prescription": _prescription(result.prescription),
-        "findings": [_finding(f) for f in result.findings],
+        "settings": settings_part(result),
+        "case": case_part(result, identify),
+        "prescription": prescription_part(result.prescription),
+        "findings": [finding_part(f) for f in result.findings],
         "dvh": dvh_document(result.case, result.structures, result.settings, structure_findings),
-        "constraints": [_constraint_row(c) for c in result.constraints],
+        "constraints": [constraint_row_part(c) for c in result.constraints],
         "separation": None if result.separation is None else separation_document(result),
         "separation_reason": result.separation_reason,
         "exit_code": result.exit_code,
-        "warnings": _warnings(result.findings),
+        "warnings": warning_parts(result.findings),
         "safety": list(SAFETY_SENTENCES),
     }
 
@@ -158,8 +177,8 @@ def check_document(
         "schema": "cordgap.check/1",
         "cordgap_version": __version__,
         "verdict": verdict,
-        "findings": [_finding(f) for f in found],
-        "files_used": [_input(f) | {"kind": f.kind} for f in used],
+        "findings": [finding_part(f) for f in found],
+        "files_used": [input_part(f) | {"kind": f.kind} for f in used],
         "files_ignored": [{"file": file, "reason": reason} for file, reason in ignored],
         "second_calculation": second_calculation,
         "second_calculation_reason": None if done else second_calculation_reason,
@@ -198,204 +217,10 @@ def protocols_document(protocols: Iterable[Protocol]) -> Document:
                 "doi": p.doi,
                 "notes": p.notes,
                 "fractions": list(p.fractions),
-                "constraints": [_constraint(c) for c in p.constraints],
+                "constraints": [constraint_part(c) for c in p.constraints],
             }
             for p in protocols
         ],
-    }
-
-
-def _warnings(findings: Iterable[Finding]) -> list[Document]:
-    return [_finding(f) for f in findings if f.severity != "info"]
-
-
-def _finding(finding: Finding) -> Document:
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "message": finding.message,
-        "roi_name": finding.roi_name,
-        "file": finding.file,
-        "found": finding.found,
-        "expected": finding.expected,
-        "action": finding.action,
-    }
-
-
-def _input(file: InputFile) -> Document:
-    return {"file": file.file, "sop_instance_uid": file.sop_instance_uid, "sha256": file.sha256}
-
-
-def _inputs(files: Sequence[InputFile]) -> Document:
-    kinds = {kind: [_input(f) for f in files if f.kind == kind] for kind in ("rtstruct", "rtplan")}
-    return {
-        "rtstruct": kinds["rtstruct"][0] if kinds["rtstruct"] else None,
-        "rtdose": [_input(f) for f in files if f.kind == "rtdose"],
-        "rtplan": kinds["rtplan"][0] if kinds["rtplan"] else None,
-        "ct": [_input(f) for f in files if f.kind == "ct"],
-        "reason": None if files else "the case was not read from files",
-    }
-
-
-def _settings(result: CaseResult) -> Document:
-    s = result.settings
-    return {
-        "between": s.between,
-        "ends": s.ends,
-        "dose_interpolation": DOSE_INTERPOLATION,
-        "protocol": result.protocol.id,
-        "constraints": [str(g) for g in s.constraints],
-        "coverage": [str(g) for g in s.coverage],
-        "metrics": [str(m) for m in s.metrics],
-        "cord": s.cord,
-        "target": s.target,
-        "method": s.method,
-        "max_mm": rounded(s.max_mm, MM_DIGITS),
-        "levels": [
-            {"name": name, "z_mm": [rounded(low, MM_DIGITS), rounded(high, MM_DIGITS)]}
-            for name, low, high in s.levels
-        ],
-    }
-
-
-def _level(result: CaseResult) -> Document:
-    z_mm = gap_level_mm(result.separation)
-    return {"closest_z_mm": rounded(z_mm, MM_DIGITS), "label": level_label(result, z_mm)}
-
-
-def _prescription(prescription: Prescription | None) -> Document | None:
-    if prescription is None:
-        return None
-    return {
-        "dose_gy": rounded(prescription.dose_gy),
-        "fractions": int(prescription.fractions),
-        "source": prescription.source,
-    }
-
-
-def _case(result: CaseResult, identify: bool) -> Document:
-    case = result.case
-    grid = None
-    if case.dose is not None:
-        geometry = case.dose.geometry
-        grid = {
-            "spacing_mm": rounded_all(geometry.spacing_mm),
-            "shape_zyx": [int(n) for n in geometry.shape],
-            "lower_mm": rounded_all(geometry.lower_mm),
-            "upper_mm": rounded_all(geometry.upper_mm),
-        }
-    return {
-        "case_id": case.case_id,
-        "inputs": _inputs(case.inputs),
-        "frame_of_reference_uid": case.frame_of_reference_uid,
-        "patient_position": case.patient_position,
-        "dose_type": case.dose_type,
-        "dose_grid": grid,
-        "dose_grid_reason": None if grid else "no dose",
-        "has_ct": case.image is not None,
-        "identity": dict(case.identity) if identify else None,
-        "identity_reason": None if identify else "written only if it is asked for (--identify)",
-    }
-
-
-def _structure(result: StructureResult) -> Document:
-    dvh, histogram = result.dvh, None
-    if dvh is not None and dvh.covered_volume_cc > 0:
-        doses, volumes = (rounded_all(v, CC_DIGITS) for v in dvh.resample(DVH_STEP_GY))
-        last = max(sum(1 for v in volumes if v) + 1, 2)  # one edge beyond the hottest volume
-        histogram = {"dose_gy": doses[:last], "volume_cc": volumes[:last]}
-    return {
-        "roi_number": int(result.structure.roi_number),
-        "roi_name": result.structure.roi_name,
-        "role": result.structure.role,
-        "status": result.status,
-        "reason": result.reason,
-        "volume_cc": rounded(result.volume_cc, CC_DIGITS),
-        "volume_in_dose_grid_cc": None
-        if dvh is None
-        else rounded(dvh.covered_volume_cc, CC_DIGITS),
-        "min_gy": None if dvh is None else rounded(dvh.min_gy),
-        "mean_gy": None if dvh is None else rounded(dvh.mean_gy),
-        "max_gy": None if dvh is None else rounded(dvh.max_gy),
-        "metrics": {
-            name: {
-                "value": rounded(m.value),
-                "plus_minus": rounded(m.plus_minus),
-                "bound": m.bound,
-                "reason": m.reason,
-            }
-            for name, m in result.metrics.items()
-        },
-        "dvh": histogram,
-    }
-
-
-def _constraint_row(row: ConstraintResult) -> Document:
-    margin, margin_reason = None, None
-    if row.margin is not None:
-        value = row.margin.value
-        margin = {
-            "margin_mm": rounded(row.margin.margin_mm, MM_DIGITS),
-            "value": rounded(value),
-            "plus_minus": rounded(row.margin.plus_minus),
-            "headroom": None if value is None else rounded(row.limit - value),
-            "verdict": row.margin.verdict,
-            "reason": row.margin.reason,
-        }
-    elif row.structure != "cord":
-        margin_reason = "only limits on the true cord are repeated on the cord plus margin"
-    else:
-        margin_reason = row.reason or "only metrics of the hottest volume are repeated"
-    return {
-        "id": row.id,
-        "structure": row.structure,
-        "roi_name": row.roi_name,
-        "metric_source": row.metric_source,
-        "metric_evaluated": row.metric_evaluated,
-        "surrogate": row.surrogate,
-        "limit": rounded(row.limit),
-        "limit_low": rounded(row.limit_low),
-        "limit_high": rounded(row.limit_high),
-        "value": rounded(row.value),
-        "plus_minus": rounded(row.plus_minus),
-        "headroom": rounded(row.headroom),
-        "unit": row.unit,
-        "verdict": row.verdict,
-        "within_uncertainty": row.within_uncertainty,
-        "bound": row.bound,
-        "reason": row.reason,
-        "max_gy": rounded(row.max_gy),
-        "decides": row.decides,
-        "cord_plus_margin": margin,
-        "cord_plus_margin_reason": margin_reason,
-        "level": row.level,
-        "endpoint": row.endpoint,
-        "source": row.source,
-        "verified": row.verified,
-    }
-
-
-def _constraint(row: Constraint) -> Document:
-    return {
-        "id": row.id,
-        "structure": row.structure,
-        "segment": row.segment,
-        "fractions": row.fractions,
-        "metric_source": row.metric_source,
-        "metric_evaluated": str(row.metric),
-        "surrogate": row.surrogate,
-        "limit": rounded(row.limit),
-        "limit_low": rounded(row.limit_low),
-        "limit_high": rounded(row.limit_high),
-        "unit": row.unit,
-        "level": row.level,
-        "endpoint": row.endpoint,
-        "source": row.source,
-        "doi": row.doi,
-        "no_doi": row.no_doi,
-        "url": row.url,
-        "verified": row.verified,
-        "note": row.note,
     }
 
 

@@ -1,0 +1,134 @@
+"""The house rules that a parser can check: who imports whom, and how long files are."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "cordgap"
+# In the order in which a plan flows: a room imports from the rooms before it and from itself.
+ROOMS = (
+    "errors", "case", "phantom", "dicom", "dvh", "limits", "separation", "analysis", "check",
+    "report", "export", "network", "batch", "cli",
+)  # fmt: skip
+ANYONE = {"_version"}
+ONLY_IN = {
+    "pydicom": {"dicom", "export", "network"},
+    "pynetdicom": {"network"},
+    "matplotlib": {"report"},
+    "mpl_toolkits": {"report"},
+    "jinja2": {"report"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "dicompylercore": {"check"},
+}
+# Start-up must not pay for these: they are imported where they are used.
+LATE = ("matplotlib", "mpl_toolkits", "jinja2", "scipy", "shapely", "dicompylercore", "numba")
+LONGEST = 500
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(file: Path, *, within_functions: bool = True, types: bool = False) -> set[str]:
+    """Modules that a file imports; imports for the type checker alone only where asked for."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if not types and is_type_checking(node):
+            return
+        if not within_functions and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name}: imports are absolute"
+            assert node.module is not None
+            # "from cordgap.cli import common" imports the module cordgap.cli.common.
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(file.read_text(encoding="utf-8")))
+    return found
+
+
+MODULES = {name_of(file) for file in FILES}
+
+
+def test_there_is_something_to_check():
+    assert len(FILES) > 40
+    assert {"cordgap.dvh.solid", "cordgap.cli.main"} <= MODULES
+
+
+def test_every_room_has_a_place():
+    rooms = {room_of(module) for module in MODULES} - {None} - ANYONE
+    assert rooms <= set(ROOMS)
+
+
+def ids(file: Path) -> str:
+    return str(file.relative_to(SOURCE))
+
+
+@pytest.mark.parametrize("file", FILES, ids=ids)
+def test_imports_go_one_way(file):
+    room = room_of(name_of(file))
+    if room is None:  # the front door may lead anywhere
+        return
+    allowed = ANYONE if room in ANYONE else {*ANYONE, *ROOMS[: ROOMS.index(room) + 1]}
+    inner = {m for m in imports(file, types=True) if m.split(".")[0] == "cordgap"}
+    wrong = {m for m in inner if room_of(m) not in allowed}
+    # The package itself is its front door: nothing inside may go through it.
+    assert not wrong, f"{ids(file)} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=ids)
+def test_outside_packages_stay_in_their_rooms(file):
+    room = room_of(name_of(file))
+    for module in imports(file, types=True):
+        top = module.split(".")[0]
+        assert top not in ONLY_IN or room in ONLY_IN[top], f"{ids(file)} imports {module}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=ids)
+def test_slow_packages_are_imported_where_they_are_used(file):
+    early = {m.split(".")[0] for m in imports(file, within_functions=False)}
+    assert not early & set(LATE), f"{ids(file)} imports {sorted(early & set(LATE))} at the top"
+
+
+def test_no_cycles():
+    graph = {name_of(f): imports(f, types=True) & MODULES for f in FILES}
+    graph["cordgap"] = set()  # the front door imports what it hands out, late
+    done: set[str] = set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module in done:
+            return
+        for other in sorted(graph[module] - {module}):
+            walk(other, (*path, module))
+        done.add(module)
+
+    for module in sorted(graph):
+        walk(module, ())
+
+
+@pytest.mark.parametrize("file", FILES, ids=ids)
+def test_files_are_short(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
