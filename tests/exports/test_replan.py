@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cordgap import analysis
 from cordgap.analysis import CaseResult, Settings, analyze
 from cordgap.case.case import Case, Prescription
 from cordgap.dicom.read import read_case
@@ -31,6 +32,15 @@ STORED = Prescription(RX_GY, 1, "option")
 @pytest.fixture(scope="module")
 def replan(shared_data) -> Path:
     return shared_data / "replan"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compute_once():
+    """Keep what does not depend on the limit: solids, DVHs and the survey of each plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("survey", "build_solid", "surface_of", "compute_dvh", "hot_end_of_margin"):
+            patch.setattr(analysis, name, cache(getattr(analysis, name)))
+        yield
 
 
 @cache

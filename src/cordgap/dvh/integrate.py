@@ -31,6 +31,8 @@ MAX_PIECES = 600_000
 # Edge-scanline crossings handled at once; bounds the memory to some 100 MB.
 _CHUNK_CROSSINGS = 400_000
 _N_BINS = 20_000
+# Share of the volume below which a cumulative sum is round-off, not volume.
+_ROUND_OFF = 1e-11
 _GOLDEN = 0.6180339887498949
 # How much the distance to the cubic and to the coarser histogram count (docs/dvh.md): with these
 # the interval contains the continuous truth of the analytic cords in 9 of 10 cases.
@@ -258,7 +260,9 @@ class _Histogram:
     def dvh(self, total_volume_mm3: float) -> DVH:
         edges = np.arange(_N_BINS + 2, dtype=np.float64) * self.width
         below = edges * np.cumsum(self.slope) - np.cumsum(self.offset)
-        above = np.maximum.accumulate(np.clip(self.total - below, 0.0, self.total)[::-1])[::-1]
+        above = np.clip(self.total - below, 0.0, self.total)
+        above[above < _ROUND_OFF * self.total] = 0.0
+        above = np.maximum.accumulate(above[::-1])[::-1]
         above[0], above[-1] = self.total, 0.0
         if self.total <= 0:
             return empty_dvh(total_volume_mm3 / 1000)

@@ -79,7 +79,6 @@ class Surface:
         distance[inside] *= -1.0
         return distance, index
 
-
     def _nearest_sample(self, points: FloatArray, reach: float) -> NDArray[np.intp]:
         """Index of the nearest sample, ``len(points_mm)`` beyond reach.
 

@@ -207,8 +207,9 @@ def _surgeon(page: Figure, result: CaseResult) -> None:
 def _millimetres(s: Separation | None) -> list[tuple[str, str]]:
     if s is None:
         return [("required", NO_NUMBER)]
+    make = "make" if s.make_for is None else f"make, for {s.make_for.metric}"
     rows = [
-        ("make", shown(s.make_mm)),
+        (make, shown(s.make_mm)),
         ("estimate", shown(s.required_separation_mm)),
         (interval_words(s), shown_range(s.interval_mm)),
         (f"now, from {role_word(s.cord_role)}", shown(s.separation_mm)),
@@ -306,7 +307,7 @@ def _goals_and_schedules(body: _Column, s: Separation) -> None:
     )
     body.heading("Required separation if the plan is scaled to another schedule")
     body.table(
-        ("schedule", "limit", "row", "mm", "interval", "reason"),
+        ("schedule", "limit", "row", "mm", "interval", "question, reason"),
         [
             (
                 prescription_words_of(x.dose_gy, x.fractions),
@@ -314,7 +315,7 @@ def _goals_and_schedules(body: _Column, s: Separation) -> None:
                 x.constraint_id or NO_NUMBER,
                 shown(x.required_separation_mm),
                 shown_range(x.interval_mm),
-                x.reason or "",
+                "; ".join(part for part in (x.question, x.reason) if part),
             )
             for x in s.schedules
         ],

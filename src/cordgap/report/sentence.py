@@ -17,6 +17,8 @@ from cordgap.separation.result import SAFETY_SENTENCES, CoverageGoal, Question, 
 LEVEL_NOT_IDENTIFIED = "LEVEL NOT IDENTIFIED, not for localisation"
 # Deeper than this cord and target are said to overlap, less to touch (the surfaces are sampled).
 _OVERLAP_MM = 0.1
+# Less than what is printed.
+_SAME_MM = 0.05
 _WIDTH = 96
 
 QUESTION_WORDS: dict[Question, str] = {
@@ -51,11 +53,20 @@ def answer_sentence(result: CaseResult) -> str:
     make = shown(s.make_mm, 1, "mm")
     if s.status == "already sufficient":
         present = f"{shown(s.separation_mm, 1, 'mm')} {between}"
-        if s.make_mm is not None and s.make_mm <= s.separation_mm:
+        if s.interval_mm[1] <= s.separation_mm + _SAME_MM:
             return f"The {present} are enough {schedule} ({estimate})."
         return (
             f"The {present} may be enough {schedule} ({estimate}), but the interval reaches "
             f"farther: {make} would be on the safe side."
+        )
+    goal = s.make_for
+    if goal is not None:
+        reach = shown(goal.required_separation_mm), shown_range(goal.interval_mm)
+        return (
+            f"Make {make} {between} to reach {goal.metric} ≥ {goal.at_least:g} (estimate "
+            f"{reach[0]}, {interval_words(s)} {reach[1]}) {schedule}; the coverage that the plan "
+            f"has now, {shown(goal.value)}, would need {shown(s.required_separation_mm)} "
+            f"({shown_range(s.interval_mm)}); {now}{_volume(s)}."
         )
     return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}."
 

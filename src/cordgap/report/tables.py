@@ -229,7 +229,8 @@ def _no_separation(reason: str) -> Document:
         "distance_from", "binding_constraint", "question", "method", "separation_mm", "overlap_cc",
         "penetration_mm", "separation_to_thecal_sac_mm", "closest_cord_point_mm",
         "closest_target_point_mm", "required_separation_mm", "interval_mm", "interval_covers",
-        "additional_mm", "make_mm", "resection_cc", "resection_inside_canal_cc", "map",
+        "additional_mm", "make_mm", "make_for_metric", "resection_cc",
+        "resection_inside_canal_cc", "map",
     )  # fmt: skip
     empty: Document = {"cord_goals": [], "coverage_goals": []}
     empty |= dict.fromkeys(absent)
@@ -296,6 +297,7 @@ def _separation(s: Separation) -> Document:
         "interval_covers": rounded(s.interval_covers),
         "additional_mm": rounded(s.additional_mm, MM_DIGITS),
         "make_mm": rounded(s.make_mm, MM_DIGITS),
+        "make_for_metric": None if s.make_for is None else s.make_for.metric,
         "resection_cc": rounded(s.resection_cc, CC_DIGITS),
         "resection_reason": resection_reason,
         "resection_inside_canal_cc": rounded(s.resection_inside_canal_cc, CC_DIGITS),
@@ -331,6 +333,7 @@ def _separation(s: Separation) -> Document:
                 "limit": rounded(x.limit),
                 "required_separation_mm": rounded(x.required_separation_mm, MM_DIGITS),
                 "interval_mm": rounded_pair(x.interval_mm),
+                "question": x.question,
                 "reason": x.reason,
             }
             for x in s.schedules

@@ -26,6 +26,7 @@ from cordgap.separation.result import (
     SEXTANTS,
     CoverageGoal,
     GapMap,
+    Interval,
     Method,
     Separation,
     SeparationStatus,
@@ -91,6 +92,7 @@ def estimate_separation(
         removed = anatomy.cells.resection_cc(required)
         if anatomy.canal is not None:
             inside = resection_inside_cc(anatomy.cells, required, anatomy.canal)
+    make_for = None if interval is None else _missed_goal(rows, chosen, interval)
     overlap = _overlap(anatomy, findings)
     gaps = _with_deficit(anatomy.map, required)
     if present > FAR_MM:
@@ -123,7 +125,8 @@ def estimate_separation(
         interval_mm=interval,
         interval_covers=INTERVAL_COVERS,
         additional_mm=additional,
-        make_mm=None if interval is None else float(np.ceil(round(2 * interval[1], 6)) / 2),
+        make_mm=_rounded_up_mm(interval if make_for is None else make_for.interval_mm),
+        make_for=make_for,
         resection_cc=removed,
         resection_inside_canal_cc=inside,
         status=_status(estimate, present, plan, rows),
@@ -156,6 +159,24 @@ def _choose(plan: Plan, method: Method | None) -> tuple[Method, str | None]:
             "plan-gradient"
         )
     return method or best, None
+
+
+def _missed_goal(
+    rows: Sequence[CoverageGoal], method: Method, interval_mm: Interval
+) -> CoverageGoal | None:
+    """The headline goal that the plan misses and that asks for more than its own coverage."""
+    missed = [
+        row
+        for row in rows
+        if method == "plan-gradient" and row.headline and row.verdict == "exceeded"
+        and row.interval_mm is not None and row.interval_mm[1] > interval_mm[1]
+    ]  # fmt: skip
+    return max(missed, key=lambda row: row.required_separation_mm or 0.0, default=None)
+
+
+def _rounded_up_mm(interval_mm: Interval | None) -> float | None:
+    """Upper end of an interval rounded up to 0.5 mm; what prints as 3.0 does not become 3.5."""
+    return None if interval_mm is None else float(np.ceil(round(2 * interval_mm[1], 1)) / 2)
 
 
 def parse_sextants(text: str) -> tuple[str, ...]:

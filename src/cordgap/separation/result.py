@@ -110,6 +110,7 @@ class Schedule:
     limit: float | None
     required_separation_mm: float | None
     interval_mm: Interval | None
+    question: Question | None
     reason: str | None = None
 
 
@@ -125,7 +126,12 @@ class Sextant:
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """How far the target must stand off the cord, and how sure that is."""
+    """How far the target must stand off the cord, and how sure that is.
+
+    ``make_mm`` is what a surgeon reads first: the upper end of the interval rounded up to 0.5 mm;
+    where the plan misses a headline coverage goal, of the interval for reaching that goal, since
+    the answer for the plan's own coverage would leave the rim cold (``make_for`` names the goal).
+    """
 
     cord_roi_name: str
     cord_role: Role
@@ -149,6 +155,7 @@ class Separation:
     interval_covers: float
     additional_mm: float | None
     make_mm: float | None
+    make_for: CoverageGoal | None
     resection_cc: float | None
     resection_inside_canal_cc: float | None
     status: SeparationStatus

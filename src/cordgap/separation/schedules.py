@@ -112,7 +112,7 @@ def _schedule(
     goals, limits = _limits_for(plan, dose_gy, fractions)
     if not goals:
         return Schedule(
-            dose_gy, fractions, None, None, None, None,
+            dose_gy, fractions, None, None, None, None, None,
             f"the protocol has no cord limit for {fractions} fraction(s)",
         )  # fmt: skip
     name, bound = min(goals, key=lambda g: g[1])
@@ -126,7 +126,14 @@ def _schedule(
         failed = [e for e in each if e.required_mm is None]
         estimate = failed[0] if failed else max(each, key=lambda e: e.required_mm or 0.0)
     return Schedule(
-        dose_gy, fractions, name, bound, estimate.required_mm, estimate.interval_mm, estimate.reason
+        dose_gy=dose_gy,
+        fractions=fractions,
+        constraint_id=name,
+        limit=bound,
+        required_separation_mm=estimate.required_mm,
+        interval_mm=estimate.interval_mm,
+        question=None if estimate.required_mm is None else QUESTIONS[estimate.method],
+        reason=estimate.reason,
     )
 
 
