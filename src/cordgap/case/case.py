@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from cordgap.case.grid import CtImage, DoseGrid
@@ -33,12 +34,16 @@ class Prescription:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file that went into a case; never a patient name."""
+    """One file that went into a case; never a patient name.
+
+    ``path`` is for reading the file again; it is not printed, since folders carry names.
+    """
 
     kind: Literal["rtstruct", "rtdose", "rtplan", "ct"]
     file: str
     sop_instance_uid: str
     sha256: str | None = None
+    path: Path | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

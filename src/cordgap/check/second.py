@@ -8,6 +8,7 @@ much for thin structures in steep gradients (docs/dvh.md).
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> Sec
         If it cannot read the files or calculate; the message says so.
     """
     provide_read_file()
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
     # Its own use of old names of pydicom and numpy is not the user's concern.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cordgap.case.case import Case, InputFile, Prescription
+from cordgap.case.structure import Structure
 from cordgap.check.findings import case_findings
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import AmbiguousInputError, CordgapError, Finding, Severity
@@ -16,11 +17,13 @@ Word = Literal["usable", "usable with warnings", "refused"]
 
 @dataclass(frozen=True)
 class InputVerdict:
-    """Verdict, findings, and the files that were used."""
+    """Verdict, findings, the files that were used, and the structures that were chosen."""
 
     word: Word
     findings: tuple[Finding, ...]
     used: tuple[InputFile, ...]
+    cord: Structure | None = None
+    target: Structure | None = None
 
 
 def judge(
@@ -43,10 +46,10 @@ def judge(
     """
     found = list(findings)
     used: tuple[InputFile, ...] = ()
+    chosen_cord = chosen_target = None
     if case is not None:
         found += case.findings
         used = case.inputs
-        chosen_cord = chosen_target = None
         try:
             choice = choose_cord(case, cord)
             found += choice.findings
@@ -84,4 +87,4 @@ def judge(
         word = "refused"
     elif "warning" in severities:
         word = "usable with warnings"
-    return InputVerdict(word, unique, used)
+    return InputVerdict(word, unique, used, chosen_cord, chosen_target)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import CordgapError, Finding
+
+if TYPE_CHECKING:
+    from cordgap.check.compare import SecondCalculation
 
 
 def check(
@@ -18,6 +23,10 @@ def check(
     target: common.TargetOption = None,
     rx: common.RxOption = None,
     fractions: common.FractionsOption = None,
+    second_calc: Annotated[
+        bool,
+        typer.Option("--second-calc", help="Calculate cord and target again, by dicompyler-core."),
+    ] = False,
     json: common.JsonOption = False,
     quiet: common.QuietOption = False,
     verbose: common.VerboseOption = 0,
@@ -28,7 +37,7 @@ def check(
     """
     common.start_logging(quiet, verbose)
     from cordgap.check.verdict import judge
-    from cordgap.report.tables import check_document
+    from cordgap.report.tables import check_document, second_part
 
     options = PlanOptions(
         path=path,
@@ -52,8 +61,22 @@ def check(
         verdict = judge(
             case, (), cord=options.cord, target=options.target, prescription=prescription
         )
+    second = None
+    if second_calc and case is not None and verdict.word != "refused":
+        from cordgap.check.compare import second_calculation
+
+        chosen = [s for s in (verdict.cord, verdict.target) if s is not None]
+        second = second_calculation(case, chosen)
     if json:
-        common.emit(check_document(verdict.findings, used=verdict.used))
+        calculated = None if second is None else second_part(second)
+        reason = "the input was refused" if second_calc else "it was not asked for"
+        document = check_document(
+            verdict.findings,
+            used=verdict.used,
+            second_calculation=calculated,
+            second_calculation_reason=reason,
+        )
+        common.emit(document)
     else:
         print(verdict.word)
         for used in verdict.used:
@@ -63,4 +86,20 @@ def check(
             print(f"  {finding.severity}: {where}{finding.message} [{finding.code}]")
             if finding.action:
                 print(f"      to do: {finding.action}")
+        if second is not None:
+            _print_second(second)
     raise typer.Exit(2 if verdict.word == "refused" else 0)
+
+
+def _print_second(second: SecondCalculation) -> None:
+    print(f"second calculation by {second.program}")
+    for row in second.rows:
+        shown = "-" if row.difference_percent is None else f"{row.difference_percent:+.1f} %"
+        print(
+            f"  {row.roi_name:<20} {row.metric:<8} {row.main:9.3f} {row.second:9.3f} {row.unit:<3}"
+            f" {shown}"
+        )
+    print(
+        "  It counts dose pixels whose centre lies in the contour: on thin structures in steep\n"
+        "  gradients differences of 10 % and more are its own."
+    )

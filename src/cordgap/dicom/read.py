@@ -203,7 +203,9 @@ def _with_thickness(
 def _inputs(files: Selection, *, with_hashes: bool) -> tuple[InputFile, ...]:
     used = [files.rtstruct, *files.rtdose, *([files.rtplan] if files.rtplan else [])]
     return tuple(
-        InputFile(r.kind, r.name, r.sop_instance_uid, _sha256(r) if with_hashes else None)
+        InputFile(
+            r.kind, r.name, r.sop_instance_uid, _sha256(r) if with_hashes else None, path=r.path
+        )
         for r in used
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from cordgap._version import __version__
 from cordgap.analysis import CaseResult, Settings, StructureResult
 from cordgap.case.case import Case, InputFile
+from cordgap.check.compare import SecondCalculation
 from cordgap.errors import CordgapError, Finding
 from cordgap.limits.protocol import Protocol
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
@@ -141,6 +142,24 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
         "exit_code": result.exit_code,
         "warnings": warning_parts(result.findings),
         "safety": list(SAFETY_SENTENCES),
+    }
+
+
+def second_part(second: SecondCalculation) -> Document:
+    """Return a second calculation beside the main one."""
+    return {
+        "program": second.program,
+        "rows": [
+            {
+                "roi_name": row.roi_name,
+                "metric": row.metric,
+                "unit": row.unit,
+                "main": rounded(row.main),
+                "second": rounded(row.second),
+                "difference_percent": rounded(row.difference_percent),
+            }
+            for row in second.rows
+        ],
     }
 
 

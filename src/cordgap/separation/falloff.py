@@ -26,6 +26,8 @@ TARGET_INSIDE_MM = 2.0
 TARGET_OUTSIDE_MM = 5.0
 GRADIENT_PERCENTILE = 90.0
 MIN_VOXELS = 20
+# What rounding leaves of the differences of a flat dose is no gradient.
+FLAT_GY_PER_MM = 1e-6
 # Below this share of the prescription the fall is exponential.
 KNEE_FRACTION = 0.45
 
@@ -73,7 +75,7 @@ def read_gradient(
     if chosen.size < MIN_VOXELS:
         return None
     gradient = float(np.percentile(chosen, GRADIENT_PERCENTILE))
-    return GradientReading(gradient, int(chosen.size)) if gradient > 0 else None
+    return GradientReading(gradient, int(chosen.size)) if gradient > FLAT_GY_PER_MM else None
 
 
 @dataclass(frozen=True)
