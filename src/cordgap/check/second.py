@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dicom.compat import provide_read_file
 from cordgap.errors import DicomError, OptionError
 
 FloatArray = NDArray[np.float64]
@@ -72,6 +71,8 @@ def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> Sec
     DicomError
         If it cannot read the files or calculate; the message says so.
     """
+    from cordgap.dicom.compat import provide_read_file
+
     provide_read_file()
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     # Its own use of old names of pydicom and numpy is not the user's concern.
