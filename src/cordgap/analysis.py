@@ -15,10 +15,10 @@ from cordgap._version import __version__
 from cordgap.case.case import Case, Prescription
 from cordgap.case.structure import Structure
 from cordgap.dvh.curve import DVH
-from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.margin import hot_end_of_margin
-from cordgap.dvh.metrics import Goal, Metric, MetricValue, parse_metric
+from cordgap.dvh.metrics import Goal, Metric, parse_metric
 from cordgap.dvh.solid import Between, Ends, Solid, build_solid
+from cordgap.dvh.structures import DEFAULT_METRICS, StructureResult, compute_structures
 from cordgap.dvh.surface import surface_of
 from cordgap.errors import Finding, OptionError, StructureError, StructureNotFoundError
 from cordgap.limits.constraint import (
@@ -35,14 +35,6 @@ from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import CordGoal, Method, Separation
 from cordgap.separation.select import Choice, choose_cord, choose_target
-
-DEFAULT_METRICS = tuple(
-    parse_metric(m)
-    for m in (
-        "D0.035cc[Gy]", "D0.1cc[Gy]", "D1cc[Gy]", "D2%[Gy]", "D50%[Gy]", "D95%[Gy]", "D98%[Gy]",
-        "DC0.035cc[Gy]",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,19 +54,6 @@ class Settings:
     max_mm: float = DEFAULT_MAX_MM
     reachable: tuple[str, ...] = ()
     levels: tuple[tuple[str, float, float], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class StructureResult:
-    """DVH and metrics of one structure, or why there are none."""
-
-    structure: Structure
-    status: str
-    reason: str | None
-    volume_cc: float | None
-    dvh: DVH | None
-    metrics: dict[str, MetricValue]
-    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +115,13 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
     rx_gy = prescription.dose_gy if prescription else None
     protocol = load_protocol(settings.protocol) if settings.protocol else load_protocol()
     cord = choose_cord(case, settings.cord)
-    structures = compute_structures(case, settings, rx_gy=rx_gy)
+    structures = compute_structures(
+        case,
+        metrics=settings.metrics,
+        between=settings.between,
+        ends=settings.ends,
+        rx_gy=rx_gy,
+    )
     rows = constraint_rows(protocol, settings, prescription)
     judged = evaluate_constraints(case, rows, structures, cord.structure, settings, rx_gy)
     constraints = tuple(result for result, _ in judged)
@@ -165,48 +150,6 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         separation_reason=reason,
         findings=tuple(dict.fromkeys(findings)),
     )
-
-
-def compute_structures(
-    case: Case,
-    settings: Settings,
-    *,
-    rx_gy: float | None = None,
-    names: Sequence[str] = (),
-) -> tuple[StructureResult, ...]:
-    """Compute DVH and metrics of the named structures (all, if none are named)."""
-    wanted = [case.structure(name) for name in names] if names else list(case.structures)
-    return tuple(_compute(case, s, settings, rx_gy) for s in wanted)
-
-
-def _compute(
-    case: Case, structure: Structure, settings: Settings, rx_gy: float | None
-) -> StructureResult:
-    none = {str(m): MetricValue(None, reason=structure.reason) for m in settings.metrics}
-    if structure.status != "ok":
-        return StructureResult(
-            structure, structure.status, structure.reason, None, None, none, structure.findings
-        )
-    try:
-        solid = build_solid(structure, between=settings.between, ends=settings.ends)
-    except StructureError as error:
-        none = {str(m): MetricValue(None, reason=str(error)) for m in settings.metrics}
-        return StructureResult(
-            structure, "unsupported", str(error), None, None, none, structure.findings
-        )
-    findings = (*structure.findings, *solid.findings)
-    if case.dose is None:
-        none = {str(m): MetricValue(None, reason="no dose") for m in settings.metrics}
-        return StructureResult(structure, "ok", "no dose", solid.volume_cc, None, none, findings)
-    dvh = compute_dvh(solid, case.dose)
-    status, reason = "ok", None
-    if dvh.covered_volume_cc <= 0:
-        status, reason = "outside dose grid", "the structure lies outside the dose grid"
-    elif not dvh.is_complete:
-        status = "partly outside dose grid"
-        reason = f"{100 * dvh.covered_fraction:.1f} % of the volume lies inside the dose grid"
-    metrics = {str(m): m.evaluate(dvh, rx_gy) for m in settings.metrics}
-    return StructureResult(structure, status, reason, solid.volume_cc, dvh, metrics, findings)
 
 
 def constraint_rows(

@@ -390,7 +390,6 @@ def test_files_without_a_folder(cordgap, plan):
     assert (np.diff(curve["volume_cc"]) <= 0).all()
 
 
-@pytest.mark.xfail(strict=True, reason="only the structures that were read are listed")
 def test_two_names_of_which_one_is_missing_lists_the_whole_set(cordgap, plan):
     done = cordgap("dvh", plan, "--structure", "SpinalCord", "--structure", "Nothing")
     assert done.code == 2

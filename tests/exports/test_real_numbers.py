@@ -16,13 +16,14 @@ import numpy as np
 import pydicom
 import pytest
 
-from cordgap.analysis import Settings, analyze, compute_structures
+from cordgap.analysis import Settings, analyze
 from cordgap.case.case import Case, Prescription
 from cordgap.dicom.read import read_case
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric
 from cordgap.dvh.solid import build_solid
+from cordgap.dvh.structures import compute_structures
 
 # Two programs that both follow the polygons and trilinear dose agree to their sampling.
 AGREEMENT = 5e-3
@@ -249,7 +250,7 @@ def test_heart_doses_at_the_upper_edges(real, metric, gy):
 
 def test_empty_structure_of_an_export_has_no_numbers(real):
     case = read_case(real / "dicompyler_breast", with_image=False, wanted=["Areola"])
-    (result,) = compute_structures(case, Settings())
+    (result,) = compute_structures(case)
     assert result.status == "empty"
     assert result.volume_cc is None
     assert all(m.value is None and m.reason for m in result.metrics.values())

@@ -19,6 +19,7 @@ from cordgap import analysis
 from cordgap.analysis import CaseResult, Settings, analyze
 from cordgap.case.case import Case, Prescription
 from cordgap.dicom.read import read_case
+from cordgap.dvh import structures
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_goal, parse_metric
@@ -38,8 +39,10 @@ def replan(shared_data) -> Path:
 def compute_once():
     """Keep what does not depend on the limit: solids, DVHs and the survey of each plan."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("survey", "build_solid", "surface_of", "compute_dvh", "hot_end_of_margin"):
+        for name in ("survey", "build_solid", "surface_of", "hot_end_of_margin"):
             patch.setattr(analysis, name, cache(getattr(analysis, name)))
+        for name in ("build_solid", "compute_dvh"):
+            patch.setattr(structures, name, cache(getattr(structures, name)))
         yield
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordgap.case.naming import Role
-from cordgap.dvh.curve import DVH
+from cordgap.dvh.curve import DVH, Alternative
 from cordgap.dvh.metrics import parse_goal, parse_metric
 from cordgap.errors import OptionError
 from cordgap.limits.constraint import (
@@ -35,7 +35,10 @@ def make_dvh(
 ) -> DVH:
     """4 cc, falling to 0.035 cc at ``near_max_gy``: D0.035cc is that dose by construction."""
     top = near_max_gy + 0.1 if max_gy is None else max_gy
-    cubic = None if cubic_shift_gy is None else make_dvh(near_max_gy + cubic_shift_gy)
+    alternatives = ()
+    if cubic_shift_gy is not None:
+        shifted = make_dvh(near_max_gy + cubic_shift_gy)
+        alternatives = (Alternative("dose grid", 1.0, shifted),)
     return DVH(
         dose_gy=np.array([0.0, near_max_gy, top]),
         volume_cc=np.array([4.0 * inside, 0.035, 0.0]),
@@ -43,7 +46,7 @@ def make_dvh(
         min_gy=0.0,
         mean_gy=near_max_gy / 2,
         max_gy=top,
-        cubic=cubic,
+        alternatives=alternatives,
     )
 
 

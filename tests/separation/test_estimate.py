@@ -15,6 +15,7 @@ from cordgap.analysis import Settings, analyze
 from cordgap.case.case import Case, Prescription
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
+from cordgap.dvh import structures
 from cordgap.dvh.metrics import parse_goal
 from cordgap.errors import OptionError
 from cordgap.phantom import Epidural, Sampling, SpineDose, spine_case
@@ -27,8 +28,10 @@ RX = Prescription(24.0, 2, "option")
 def compute_once():
     """Keep what does not depend on limits and goals: solids, DVHs and the survey of each case."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("survey", "build_solid", "surface_of", "compute_dvh", "hot_end_of_margin"):
+        for name in ("survey", "build_solid", "surface_of", "hot_end_of_margin"):
             patch.setattr(analysis, name, cache(getattr(analysis, name)))
+        for name in ("build_solid", "compute_dvh"):
+            patch.setattr(structures, name, cache(getattr(structures, name)))
         yield
 
 

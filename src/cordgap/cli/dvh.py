@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
-from cordgap.errors import OptionError
+from cordgap.errors import OptionError, StructureNotFoundError
 
 if TYPE_CHECKING:
-    from cordgap.analysis import Settings, StructureResult
-    from cordgap.case.case import Case
+    from cordgap.dvh.solid import Between, Ends
+    from cordgap.dvh.structures import StructureResult
 
 
 def dvh(
@@ -51,32 +51,43 @@ def dvh(
     Example: cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
     """
     common.start_logging(quiet, verbose)
-    from cordgap.analysis import DEFAULT_METRICS, Settings, compute_structures
     from cordgap.dvh.metrics import parse_metric
-    from cordgap.dvh.presets import find_preset
-    from cordgap.report.tables import dvh_document
+    from cordgap.dvh.presets import PRESETS, find_preset
+    from cordgap.dvh.structures import DEFAULT_METRICS, compute_structures
 
     metrics = tuple(dict.fromkeys(parse_metric(text) for text in metric or []))
-    settings = Settings(metrics=metrics or DEFAULT_METRICS)
+    build: tuple[Between, Ends] = (between or "shape", ends or "half-slice")
     if preset is not None:
         if between or ends:
             raise OptionError("--preset sets what --between and --ends set; give one or the other")
         chosen = find_preset(preset)
-        settings = replace(settings, between=chosen.between, ends=chosen.ends)
-    settings = replace(settings, between=between or settings.between, ends=ends or settings.ends)
+        build = chosen.between, chosen.ends
     options = PlanOptions(
         path=path, rtstruct=rtstruct, rtdose=rtdose or [], rtplan=rtplan, rx=rx, fractions=fractions
     ).filled_from_file()
-    wanted = _named(structure) if structure else None
-    case = options.read(with_image=False, wanted=wanted)
+    rule = NamedStructures(structure or [])
+    case = options.read(with_image=False, wanted=rule if structure else None)
+    rule.check()
     rx_gy = rx
     if rx_gy is None and (prescription := options.prescription(case)) is not None:
         rx_gy = prescription.dose_gy
-    results = compute_structures(case, settings, rx_gy=rx_gy, names=structure or ())
+    compute = partial(
+        compute_structures,
+        case,
+        metrics=metrics or DEFAULT_METRICS,
+        rx_gy=rx_gy,
+        names=structure or (),
+    )
+    results = compute(between=build[0], ends=build[1])
     if compare_presets:
-        _compare(case, settings, results, rx_gy, structure or [])
+        columns = {f"{build[0]}, {build[1]}": results}
+        for p in PRESETS:
+            columns[f"{p.name} ({p.between}, {p.ends})"] = compute(between=p.between, ends=p.ends)
+        _print_comparison(columns)
     elif json:
-        common.emit(dvh_document(case, results, settings, case.findings))
+        from cordgap.report.tables import dvh_document
+
+        common.emit(dvh_document(case, results, case.findings, between=build[0], ends=build[1]))
         common.tell(case.findings, quiet=quiet)
     else:
         _print_table(results)
@@ -85,14 +96,27 @@ def dvh(
     raise typer.Exit(3 if asked or not any(r.status == "ok" for r in results) else 0)
 
 
-class _named:
-    """Rule that keeps the structures that were asked for, as loosely as they are looked up."""
+class NamedStructures:
+    """Rule that keeps the structures that were asked for, and remembers what it was shown."""
 
     def __init__(self, names: list[str]) -> None:
-        self.names = {name.strip().casefold() for name in names}
+        self.names = names
+        self.seen: list[str] = []
 
     def __call__(self, roi_name: str) -> bool:
-        return roi_name.strip().casefold() in self.names
+        """Keep names as loosely as they are looked up."""
+        self.seen.append(roi_name)
+        return roi_name.strip().casefold() in {name.strip().casefold() for name in self.names}
+
+    def check(self) -> None:
+        """Complain about names that no structure has, listing all there are."""
+        there = {name.strip().casefold() for name in self.seen}
+        for name in self.names:
+            if name.strip().casefold() not in there:
+                raise StructureNotFoundError(
+                    f"no structure is named {name!r}; the structure set has: "
+                    + (", ".join(self.seen) or "none")
+                )
 
 
 def _print_table(results: tuple[StructureResult, ...]) -> None:
@@ -131,32 +155,17 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
-def _compare(
-    case: Case,
-    settings: Settings,
-    own: tuple[StructureResult, ...],
-    rx_gy: float | None,
-    names: list[str],
-) -> None:
+def _print_comparison(columns: dict[str, tuple[StructureResult, ...]]) -> None:
+    """Print volume and metrics of every structure, one column a setting."""
     from rich.console import Console
     from rich.table import Table
 
-    from cordgap.analysis import compute_structures
-    from cordgap.dvh.presets import PRESETS
-
-    columns = {f"{settings.between}, {settings.ends}": own}
-    for preset in PRESETS:
-        changed = replace(settings, between=preset.between, ends=preset.ends)
-        columns[f"{preset.name} ({preset.between}, {preset.ends})"] = compute_structures(
-            case, changed, rx_gy=rx_gy, names=names
-        )
     table = Table("structure", "metric", *columns, box=None, pad_edge=False)
-    for i, result in enumerate(own):
-        name = _plain(result.structure.roi_name)
-        volumes = [column[i].volume_cc for column in columns.values()]
-        table.add_row(name, "volume cc", *("-" if v is None else f"{v:.3f}" for v in volumes))
-        for metric in result.metrics:
-            values = [column[i].metrics[metric].value for column in columns.values()]
+    for row in zip(*columns.values(), strict=True):
+        volumes = ["-" if r.volume_cc is None else f"{r.volume_cc:.3f}" for r in row]
+        table.add_row(_plain(row[0].structure.roi_name), "volume cc", *volumes)
+        for metric in row[0].metrics:
+            values = [r.metrics[metric].value for r in row]
             table.add_row("", metric, *("-" if v is None else f"{v:.3f}" for v in values))
     console = Console()
     console.width = max(console.width, 60 + 28 * len(columns))

@@ -21,12 +21,14 @@ class Alternative:
     """The DVH under another choice, and how much a difference to it counts as uncertainty.
 
     ``source`` says which choice: ``dose grid`` (cubic in place of trilinear interpolation) or
-    ``quadrature`` (twice the pitch).
+    ``quadrature`` (twice the pitch). The difference is taken to ``reference``, the DVH that
+    differs in that choice alone, or to the main one.
     """
 
     source: str
     weight: float
     dvh: DVH
+    reference: DVH | None = None
 
 
 @dataclass(frozen=True, eq=False)

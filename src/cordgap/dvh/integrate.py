@@ -229,6 +229,7 @@ class _Histogram:
     """Cumulative distribution of a sum of uniform distributions, exact at the bin edges."""
 
     def __init__(self, low_gy: float, high_gy: float) -> None:
+        self.lowest, self.highest = low_gy, high_gy
         pad = 1e-3 * max(high_gy - low_gy, 1e-6 * max(abs(high_gy), 1.0), 1e-9)
         self.low = low_gy - pad
         self.width = (high_gy + pad - self.low) / _N_BINS
@@ -254,8 +255,9 @@ class _Histogram:
             self.offset += sign * np.bincount(index, weights=slope * edge, minlength=_N_BINS + 2)
         self.total += float(weight.sum())
         self.moment += float(np.dot(weight, middle))
-        self.minimum = min(self.minimum, float(np.minimum(d0, d1).min()))
-        self.maximum = max(self.maximum, float(np.maximum(d0, d1).max()))
+        # With their spread across, as in the curve, but never beyond what the samples hold.
+        self.minimum = max(min(self.minimum, float((middle - half).min())), self.lowest)
+        self.maximum = min(max(self.maximum, float((middle + half).max())), self.highest)
 
     def dvh(self, total_volume_mm3: float) -> DVH:
         edges = np.arange(_N_BINS + 2, dtype=np.float64) * self.width
@@ -371,16 +373,17 @@ def compute_dvh(
         return empty_dvh(volume / 1000)
     pitch = pitch_mm or choose_pitch_mm(volume, float(np.nanmin(dose.geometry.spacing_mm)))
     block = DoseGrid.from_array(block.geometry, block.values)
+    main = _histogram(solid, [block], pitch)[0]
     cubic = refine_cubic(block) if uncertainty else None
-    main = _histogram(solid, [block] if cubic is None else [block, cubic], pitch)
     if cubic is None:
-        return main[0]
-    coarse = _histogram(solid, [block], 2 * pitch)
+        return main
+    # Both at twice the pitch: what is left between them is the dose grid alone.
+    coarse, refined = _histogram(solid, [block, cubic], 2 * pitch)
     return replace(
-        main[0],
+        main,
         alternatives=(
-            Alternative("dose grid", DOSE_GRID_WEIGHT, main[1]),
-            Alternative("quadrature", QUADRATURE_WEIGHT, coarse[0]),
+            Alternative("dose grid", DOSE_GRID_WEIGHT, refined, coarse),
+            Alternative("quadrature", QUADRATURE_WEIGHT, coarse),
         ),
     )
 

@@ -101,7 +101,10 @@ class Metric:
         except OutOfRangeError as error:
             return MetricValue(None, reason=str(error))
         try:
-            parts = [a.weight * abs(self._read(a.dvh, rx_gy) - value) for a in dvh.alternatives]
+            parts = [
+                a.weight * abs(self._read(a.dvh, rx_gy) - self._read(a.reference or dvh, rx_gy))
+                for a in dvh.alternatives
+            ]
         except OutOfRangeError:
             parts = []
         plus_minus = sum(parts) if parts else None

@@ -216,9 +216,22 @@ class Solid:
         return np.r_[lower, bottom], np.r_[upper, top]
 
     def sections(self, pitch_mm: float) -> Iterator[Section]:
-        """Cut every layer into sub-slices no thicker than ``pitch_mm``."""
-        for layer in self.layers:
-            yield layer.section(pitch_mm)
+        """Cut every layer into sub-slices no thicker than ``pitch_mm``.
+
+        Lofts that follow each other come as one section: they have the same number of edges.
+        """
+        for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
+            parts = [layer.section(pitch_mm) for layer in run]
+            if not lofted:
+                yield from parts
+                continue
+            yield Section(
+                np.concatenate([p.z_mm for p in parts]),
+                np.concatenate([p.thickness_mm for p in parts]),
+                np.concatenate([p.area_mm2 for p in parts]),
+                np.concatenate([p.starts for p in parts]),
+                np.concatenate([p.ends for p in parts]),
+            )
 
     def section_at(self, z_mm: float) -> list[FloatArray]:
         """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""

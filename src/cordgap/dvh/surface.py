@@ -107,9 +107,10 @@ def surface_of(
     """Sample the surface of a solid, within a range of levels if one is given."""
     points, normals = [], []
     low, high = z_range_mm or (-np.inf, np.inf)
-    for layer, section in zip(solid.layers, solid.sections(step_mm), strict=True):
+    for layer in solid.layers:
         if layer.top_mm < low or layer.bottom_mm > high:
             continue
+        section = layer.section(step_mm)
         p, n = _side(section.starts, section.ends, section.z_mm, step_mm)
         points.append(p)
         normals.append(n)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cordgap.analysis import CaseResult, StructureResult
+from cordgap.analysis import CaseResult
 from cordgap.dvh.metrics import parse_metric
 from cordgap.dvh.solid import build_solid
+from cordgap.dvh.structures import StructureResult
 from cordgap.limits.constraint import ConstraintResult
 from cordgap.report.axial import Artists, plot_axial
 from cordgap.report.files import write_file

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cordgap.analysis import CaseResult, StructureResult
 from cordgap.case.case import InputFile, Prescription
 from cordgap.errors import Finding
 from cordgap.limits.constraint import Constraint, ConstraintResult
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all
 from cordgap.report.sentence import gap_level_mm, level_label
+
+if TYPE_CHECKING:
+    from cordgap.analysis import CaseResult
+    from cordgap.dvh.structures import StructureResult
 
 Document = dict[str, Any]
 

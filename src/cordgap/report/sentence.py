@@ -6,13 +6,16 @@ Page, PDF and command line print the same sentence.
 from __future__ import annotations
 
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
-from cordgap.analysis import CaseResult
 from cordgap.case.case import Prescription
 from cordgap.case.naming import Role
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import shown, shown_range
 from cordgap.separation.result import SAFETY_SENTENCES, CoverageGoal, Question, Separation, Verdict
+
+if TYPE_CHECKING:
+    from cordgap.analysis import CaseResult
 
 LEVEL_NOT_IDENTIFIED = "LEVEL NOT IDENTIFIED, not for localisation"
 # Deeper than this cord and target are said to overlap, less to touch (the surfaces are sampled).

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from cordgap._version import __version__
-from cordgap.analysis import CaseResult, Settings, StructureResult
 from cordgap.case.case import Case, InputFile
-from cordgap.check.compare import SecondCalculation
 from cordgap.errors import CordgapError, Finding
-from cordgap.limits.protocol import Protocol
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
@@ -32,6 +30,13 @@ from cordgap.report.parts import (
 )
 from cordgap.separation.gap import MAX_GAP_MM
 from cordgap.separation.result import SAFETY_SENTENCES, GapMap, Separation
+
+if TYPE_CHECKING:
+    from cordgap.analysis import CaseResult
+    from cordgap.check.compare import SecondCalculation
+    from cordgap.dvh.solid import Between, Ends
+    from cordgap.dvh.structures import StructureResult
+    from cordgap.limits.protocol import Protocol
 
 __all__ = [
     "Document",
@@ -55,8 +60,10 @@ def to_json(document: Document) -> str:
 def dvh_document(
     case: Case,
     structures: Sequence[StructureResult],
-    settings: Settings,
     findings: Iterable[Finding] = (),
+    *,
+    between: Between = "shape",
+    ends: Ends = "half-slice",
 ) -> Document:
     """Return the DVHs and metrics of structures as ``cordgap.dvh/1``.
 
@@ -64,16 +71,17 @@ def dvh_document(
     ----------
     case : Case
     structures : sequence of StructureResult
-    settings : Settings
     findings : iterable of Finding
         Those that are warnings or errors go into ``warnings``.
+    between, ends : str
+        How the solids were built.
     """
     return {
         "schema": "cordgap.dvh/1",
         "cordgap_version": __version__,
         "settings": {
-            "between": settings.between,
-            "ends": settings.ends,
+            "between": between,
+            "ends": ends,
             "dose_interpolation": DOSE_INTERPOLATION,
         },
         "inputs": inputs_part(case.inputs),
@@ -135,7 +143,13 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
         "case": case_part(result, identify),
         "prescription": prescription_part(result.prescription),
         "findings": [finding_part(f) for f in result.findings],
-        "dvh": dvh_document(result.case, result.structures, result.settings, structure_findings),
+        "dvh": dvh_document(
+            result.case,
+            result.structures,
+            structure_findings,
+            between=result.settings.between,
+            ends=result.settings.ends,
+        ),
         "constraints": [constraint_row_part(c) for c in result.constraints],
         "separation": None if result.separation is None else separation_document(result),
         "separation_reason": result.separation_reason,

@@ -1,0 +1,104 @@
+"""DVH and metrics of the structures of a case, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cordgap.case.case import Case
+from cordgap.case.grid import DoseGrid
+from cordgap.case.structure import Structure
+from cordgap.dvh.curve import DVH
+from cordgap.dvh.integrate import compute_dvh
+from cordgap.dvh.metrics import Metric, MetricValue, parse_metric
+from cordgap.dvh.solid import Between, Ends, Solid, build_solid
+from cordgap.errors import Finding, StructureError
+
+DEFAULT_METRICS = tuple(
+    parse_metric(m)
+    for m in (
+        "D0.035cc[Gy]", "D0.1cc[Gy]", "D1cc[Gy]", "D2%[Gy]", "D50%[Gy]", "D95%[Gy]", "D98%[Gy]",
+        "DC0.035cc[Gy]",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class StructureResult:
+    """DVH and metrics of one structure, or why there are none."""
+
+    structure: Structure
+    status: str
+    reason: str | None
+    volume_cc: float | None
+    dvh: DVH | None
+    metrics: dict[str, MetricValue]
+    findings: tuple[Finding, ...] = ()
+
+
+def compute_structures(
+    case: Case,
+    *,
+    metrics: Sequence[Metric] = DEFAULT_METRICS,
+    between: Between = "shape",
+    ends: Ends = "half-slice",
+    rx_gy: float | None = None,
+    names: Sequence[str] = (),
+) -> tuple[StructureResult, ...]:
+    """Compute DVH and metrics of the named structures (all, if none are named).
+
+    Parameters
+    ----------
+    case : Case
+    metrics : sequence of Metric
+    between, ends : str
+        How a solid is built from contours.
+    rx_gy : float, optional
+        Prescribed dose, for metrics in % of it.
+    names : sequence of str
+
+    Returns
+    -------
+    tuple of StructureResult
+        One each; a structure without a solid or a dose says why.
+
+    Raises
+    ------
+    StructureNotFoundError
+        If a named structure is not in the case.
+    """
+    wanted = [case.structure(name) for name in names] if names else list(case.structures)
+    return tuple(_compute(case.dose, s, metrics, (between, ends), rx_gy) for s in wanted)
+
+
+def _compute(
+    dose: DoseGrid | None,
+    structure: Structure,
+    metrics: Sequence[Metric],
+    build: tuple[Between, Ends],
+    rx_gy: float | None,
+) -> StructureResult:
+    def nothing(status: str, reason: str | None, solid: Solid | None = None) -> StructureResult:
+        values = {str(m): MetricValue(None, reason=reason) for m in metrics}
+        findings = structure.findings + (solid.findings if solid else ())
+        volume = solid.volume_cc if solid else None
+        return StructureResult(structure, status, reason, volume, None, values, findings)
+
+    if structure.status != "ok":
+        return nothing(structure.status, structure.reason)
+    try:
+        solid = build_solid(structure, between=build[0], ends=build[1])
+    except StructureError as error:
+        return nothing("unsupported", str(error))
+    if dose is None:
+        return nothing("ok", "no dose", solid)
+    dvh = compute_dvh(solid, dose)
+    status, reason = "ok", None
+    if dvh.covered_volume_cc <= 0:
+        status, reason = "outside dose grid", "the structure lies outside the dose grid"
+    elif not dvh.is_complete:
+        status = "partly outside dose grid"
+        reason = f"{100 * dvh.covered_fraction:.1f} % of the volume lies inside the dose grid"
+    values = {str(m): m.evaluate(dvh, rx_gy) for m in metrics}
+    findings = (*structure.findings, *solid.findings)
+    return StructureResult(structure, status, reason, solid.volume_cc, dvh, values, findings)
