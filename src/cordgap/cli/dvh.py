@@ -127,7 +127,7 @@ def _print_table(results: tuple[StructureResult, ...]) -> None:
     names = list(results[0].metrics) if results else []
     table = Table("structure", "volume cc", box=None, pad_edge=False)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(_plain(name), justify="right")
     for result in results:
         volume = "-" if result.volume_cc is None else f"{result.volume_cc:.3f}"
         cells = [_cell(result, name) for name in names]
@@ -166,7 +166,7 @@ def _print_comparison(columns: dict[str, tuple[StructureResult, ...]]) -> None:
         table.add_row(_plain(row[0].structure.roi_name), "volume cc", *volumes)
         for metric in row[0].metrics:
             values = [r.metrics[metric].value for r in row]
-            table.add_row("", metric, *("-" if v is None else f"{v:.3f}" for v in values))
+            table.add_row("", _plain(metric), *("-" if v is None else f"{v:.3f}" for v in values))
     console = Console()
     console.width = max(console.width, 60 + 28 * len(columns))
     console.print(table)

@@ -66,13 +66,10 @@ def separation(
     without_dose = options.rx is not None and options.fractions is not None
     case = options.read(need_dose=not without_dose, with_image=False, wanted=wanted)
     result = analyze(case, options.settings(case))
-    answer = require_separation(result)
+    require_separation(result)
     if json:
         common.emit(separation_document(result))
         common.tell(result.findings, quiet=quiet)
     else:
         print(summary_text(result))
-    # Without a dose no goal can be evaluated: the estimate itself is the answer.
-    if case.dose is None:
-        raise typer.Exit(3 if answer.required_separation_mm is None else 0)
     raise typer.Exit(result.exit_code)

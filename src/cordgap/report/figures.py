@@ -17,7 +17,7 @@ from cordgap.limits.constraint import ConstraintResult
 from cordgap.report.axial import Artists, plot_axial
 from cordgap.report.files import write_file
 from cordgap.report.numbers import shown, shown_range
-from cordgap.report.sentence import cord_word, gap_level_mm, level_label
+from cordgap.report.sentence import cord_word, gap_level_mm, interval_words, level_label
 from cordgap.report.style import (
     BLACK,
     BLUE,
@@ -157,7 +157,7 @@ def plot_separation(ax: Axes, result: CaseResult) -> Artists:
     names = []
     if s.interval_mm is not None:
         artists["interval"] = [ax.axvspan(*s.interval_mm, color=REQUIRED, alpha=0.15, lw=0)]
-        names.append(f"{100 * s.interval_covers:.0f} % interval {shown_range(s.interval_mm)} mm")
+        names.append(f"{interval_words(s)} {shown_range(s.interval_mm)} mm")
     if x.size:
         artists["curve"] = list(ax.plot(x, y, color=BLUE, lw=2.0))
         names.append(name.split(" [")[0])

@@ -74,6 +74,7 @@ def settings_part(result: CaseResult) -> Document:
         "target": s.target,
         "method": s.method,
         "max_mm": rounded(s.max_mm, MM_DIGITS),
+        "reachable": list(s.reachable),
         "levels": [
             {"name": name, "z_mm": [rounded(low, MM_DIGITS), rounded(high, MM_DIGITS)]}
             for name, low, high in s.levels

@@ -44,8 +44,10 @@ def answer_sentence(result: CaseResult) -> str:
     if s.required_separation_mm is None or s.interval_mm is None:
         reason = f": {s.reason}" if s.reason else ""
         if s.status == "not reachable within max-mm":
-            limit = f"{result.settings.max_mm:g} mm"
-            return f"No separation up to {limit} {between} is enough {schedule}{reason}; {now}."
+            limit = f"up to {result.settings.max_mm:g} mm"
+            if result.settings.reachable:
+                limit = f"in the {', '.join(result.settings.reachable)} sextant(s) alone"
+            return f"No separation {limit} {between} is enough {schedule}{reason}; {now}."
         return f"The required separation {schedule} is not evaluable{reason}; {now}."
     estimate = (
         f"estimate {shown(s.required_separation_mm)}, {interval_words(s)} "
@@ -116,8 +118,8 @@ def role_word(role: Role) -> str:
 
 
 def interval_words(s: Separation) -> str:
-    """Return how much the interval covers, e.g. ``90 % interval``."""
-    return f"{100 * s.interval_covers:.0f} % interval"
+    """Return how much the interval covers, e.g. ``90 % interval``; ``range`` if nobody knows."""
+    return "range" if s.interval_covers is None else f"{100 * s.interval_covers:.0f} % interval"
 
 
 def prescription_words(prescription: Prescription | None) -> str:

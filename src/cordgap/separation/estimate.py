@@ -15,10 +15,7 @@ from cordgap.dvh.metrics import Goal
 from cordgap.errors import Finding, OptionError
 from cordgap.separation.anatomy import FAR_MM, Anatomy
 from cordgap.separation.coverage import HEADLINE_GOAL, answer_goals
-from cordgap.separation.estimators import (
-    INTERVAL_COVERS,
-    Estimate,
-)
+from cordgap.separation.estimators import INTERVAL_COVERS, Estimate, within_reach
 from cordgap.separation.gap import summarise_sextants
 from cordgap.separation.plan import Plan
 from cordgap.separation.resect import resection_inside_cc
@@ -83,7 +80,7 @@ def estimate_separation(
     chosen, reason = _choose(plan, method)
     rows, estimate = answer_goals(anatomy, plan, headline, chosen, reason, max_mm, findings)
     if reachable:
-        estimate = _within_reach(anatomy, estimate, reachable)
+        estimate = within_reach(anatomy, estimate, reachable)
     present = anatomy.gap.separation_mm
     required, interval = estimate.required_mm, estimate.interval_mm
     additional = None if required is None else max(0.0, required - present)
@@ -123,7 +120,7 @@ def estimate_separation(
         closest_target_point_mm=anatomy.gap.target_point_mm,
         required_separation_mm=required,
         interval_mm=interval,
-        interval_covers=INTERVAL_COVERS,
+        interval_covers=None if chosen == "population-falloff" else INTERVAL_COVERS,
         additional_mm=additional,
         make_mm=_rounded_up_mm(interval if make_for is None else make_for.interval_mm),
         make_for=make_for,
@@ -134,7 +131,7 @@ def estimate_separation(
         curve=separation_curve(anatomy, plan, chosen, max_mm),
         map=gaps,
         sextants=summarise_sextants(gaps),
-        schedules=schedule_table(anatomy, plan, headline, max_mm),
+        schedules=schedule_table(anatomy, plan, headline, max_mm, reachable),
         findings=tuple(findings),
     )
 
@@ -193,25 +190,6 @@ def parse_sextants(text: str) -> tuple[str, ...]:
             known = ", ".join(s.replace(" ", "-") for s in SEXTANTS)
             raise OptionError(f"--reachable: {name!r} is no sextant; sextants are {known}")
     return names
-
-
-def _within_reach(anatomy: Anatomy, estimate: Estimate, reachable: Sequence[str]) -> Estimate:
-    """Refuse an estimate that asks for room where surgery cannot make any."""
-    if estimate.required_mm is None:
-        return estimate
-    for sextant in summarise_sextants(anatomy.map):
-        gap = sextant.gap_mm
-        if sextant.name in reachable or gap is None or gap >= estimate.required_mm:
-            continue
-        return Estimate(
-            estimate.method,
-            None,
-            None,
-            f"{estimate.required_mm:.1f} mm would be needed all around, and the target stays "
-            f"{gap:.1f} mm from the cord in the {sextant.name} sextant, which cannot be cleared",
-            reachable=False,
-        )
-    return estimate
 
 
 def _overlap(anatomy: Anatomy, findings: list[Finding]) -> float:

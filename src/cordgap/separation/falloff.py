@@ -123,7 +123,7 @@ class PopulationFalloff:
 
     The defaults (docs/separation.md): edge dose of the cord at contact 0.80-0.95, gradient 5 to
     12.5 % per mm, between what clinical plans were reported to show (3 to 10 %/mm; Alexander 2025,
-    Guckenberger 2007 doi:10.1016/j.radonc.2007.05.025) and what re-planned phantoms show
+    Guckenberger 2007) and what re-planned phantoms show
     (10 to 12.5 %/mm).
     """
 

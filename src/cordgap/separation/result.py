@@ -131,6 +131,7 @@ class Separation:
     ``make_mm`` is what a surgeon reads first: the upper end of the interval rounded up to 0.5 mm;
     where the plan misses a headline coverage goal, of the interval for reaching that goal, since
     the answer for the plan's own coverage would leave the rim cold (``make_for`` names the goal).
+    ``interval_covers`` is None where the interval was never held against a truth.
     """
 
     cord_roi_name: str
@@ -152,7 +153,7 @@ class Separation:
     closest_target_point_mm: tuple[float, float, float]
     required_separation_mm: float | None
     interval_mm: Interval | None
-    interval_covers: float
+    interval_covers: float | None
     additional_mm: float | None
     make_mm: float | None
     make_for: CoverageGoal | None

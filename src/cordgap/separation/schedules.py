@@ -13,6 +13,7 @@ from cordgap.separation.estimators import (
     Estimate,
     population_falloff,
     reach_goal,
+    within_reach,
 )
 from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
 from cordgap.separation.plan import CordLimit, Plan
@@ -92,12 +93,16 @@ def binding_constraint(plan: Plan) -> str | None:
 
 
 def schedule_table(
-    anatomy: Anatomy, plan: Plan, headline: Sequence[Goal], max_mm: float
+    anatomy: Anatomy,
+    plan: Plan,
+    headline: Sequence[Goal],
+    max_mm: float,
+    reachable: Sequence[str] = (),
 ) -> tuple[Schedule, ...]:
     """Scale the plan to each schedule and ask again, with the limit for that fraction number."""
     own = (plan.prescription.dose_gy, plan.prescription.fractions)
     wanted = sorted({*SCHEDULES, own}, key=lambda s: (s[1], s[0]))
-    return tuple(_schedule(anatomy, plan, headline, s, max_mm) for s in wanted)
+    return tuple(_schedule(anatomy, plan, headline, s, max_mm, reachable) for s in wanted)
 
 
 def _schedule(
@@ -106,6 +111,7 @@ def _schedule(
     headline: Sequence[Goal],
     schedule: tuple[float, int],
     max_mm: float,
+    reachable: Sequence[str],
 ) -> Schedule:
     """Separation for cord limit and headline coverage at another schedule."""
     dose_gy, fractions = schedule
@@ -125,6 +131,8 @@ def _schedule(
         each = [reach_goal(anatomy, limits, goal, plan.rx_gy, max_mm) for goal in headline]
         failed = [e for e in each if e.required_mm is None]
         estimate = failed[0] if failed else max(each, key=lambda e: e.required_mm or 0.0)
+    if reachable:
+        estimate = within_reach(anatomy, estimate, reachable)
     return Schedule(
         dose_gy=dose_gy,
         fractions=fractions,
