@@ -20,7 +20,13 @@ from cordgap.dvh.metrics import Goal, Metric, parse_metric
 from cordgap.dvh.solid import Between, Ends, Solid, build_solid
 from cordgap.dvh.structures import DEFAULT_METRICS, StructureResult, compute_structures
 from cordgap.dvh.surface import surface_of
-from cordgap.errors import Finding, OptionError, StructureError, StructureNotFoundError
+from cordgap.errors import (
+    CordNotSeenError,
+    Finding,
+    OptionError,
+    StructureError,
+    StructureNotFoundError,
+)
 from cordgap.limits.constraint import (
     PRV_MARGIN_MM,
     Constraint,
@@ -130,9 +136,16 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         findings += _other_prescription(prescription, case.prescription)
     if not rows:
         findings.append(_no_limit(protocol, prescription))
-    target, separation, reason = _separation(
-        case, settings, prescription, protocol, cord.structure, structures, judged
-    )
+    target: Choice | None
+    separation: Separation | None
+    reason: str | None
+    try:
+        target, separation, reason = _separation(
+            case, settings, prescription, protocol, cord.structure, structures, judged
+        )
+    except CordNotSeenError as error:
+        target, separation, reason = None, None, str(error)
+        constraints = tuple(_unless_seen(c, reason) for c in constraints)
     findings += [f for s in structures for f in s.findings]
     findings += [f for c in constraints for f in c.findings]
     findings += target.findings if target else ()
@@ -193,10 +206,46 @@ def evaluate_constraints(
             rx_gy=rx_gy,
             reason=found.reason,
         )
+        if found.structure is not cord:
+            result = _with_namesakes(result, row, found, structures)
         if row.structure == "cord" and result.value is not None and row.metric.kind == "D":
-            result = _with_margin(case, row, result, found, settings)
+            result = _with_margin(case, row, result, found, settings, rx_gy)
         results.append((result, found.dvh))
     return tuple(results)
+
+
+def _unless_seen(result: ConstraintResult, reason: str) -> ConstraintResult:
+    """A cord that is not contoured at the target can exceed a limit, never meet it."""
+    if result.structure not in CORD_ROLES or result.verdict != "met":
+        return result
+    return replace(
+        result, verdict="not evaluable", bound="lower", headroom=None,
+        within_uncertainty=False, reason=reason,
+    )  # fmt: skip
+
+
+def _with_namesakes(
+    result: ConstraintResult,
+    row: Constraint,
+    found: StructureResult,
+    structures: Sequence[StructureResult],
+) -> ConstraintResult:
+    """Say so where several structures have the role of a constraint."""
+    others = [
+        s.structure.roi_name
+        for s in structures
+        if s.structure.role == row.structure and s is not found and s.status != "empty"
+    ]
+    if not others:
+        return result
+    note = Finding(
+        "several-structures",
+        f"{row.id} was read on {found.structure.roi_name!r}; there is also "
+        + ", ".join(repr(name) for name in others),
+        roi_name=found.structure.roi_name,
+        action="see that it is the one that is meant",
+    )
+    return replace(result, findings=(*result.findings, note))
 
 
 def _structure_for(
@@ -217,15 +266,16 @@ def _with_margin(
     result: ConstraintResult,
     found: StructureResult,
     settings: Settings,
+    rx_gy: float | None,
 ) -> ConstraintResult:
     """Put the same limit on the cord plus 1.5 mm beside the verdict."""
     if case.dose is None or result.value is None or row.metric.argument_unit != "cc":
         return result
     solid: Solid = build_solid(found.structure, between=settings.between, ends=settings.ends)
-    floor = result.value if row.unit == "Gy" else 0.0
+    floor = result.value if row.unit == "Gy" else result.value / 100 * (rx_gy or 0.0)
     hot = hot_end_of_margin(surface_of(solid), case.dose, PRV_MARGIN_MM, 0.98 * floor)
     reason = "the cord plus margin reaches beyond the dose grid" if hot is None else None
-    margin = evaluate_margin(row, hot, reason=reason)
+    margin = evaluate_margin(row, hot, rx_gy=rx_gy, reason=reason)
     if result.bound == "lower" and margin.verdict == "met":
         # What lies outside the dose grid may be hotter.
         margin = replace(margin, verdict="not evaluable", reason=result.reason)
@@ -259,12 +309,15 @@ def _separation(
             between=settings.between,
             ends=settings.ends,
         )
+    except CordNotSeenError:
+        raise
     except StructureError as error:
         return target, None, str(error)
     cord_rows = [(r, dvh) for r, dvh in judged if r.decides and r.structure in CORD_ROLES]
     limits = [
         CordLimit(
             id=row.id,
+            structure=row.structure,
             roi_name=row.roi_name or "",
             metric=parse_metric(row.metric_evaluated),
             limit=row.limit,

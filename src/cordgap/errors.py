@@ -35,6 +35,10 @@ class StructureError(CordgapError):
     """A structure has no usable solid: it is empty, or a single plane without a thickness."""
 
 
+class CordNotSeenError(StructureError):
+    """The cord is not contoured over all levels of the target: what it gets there is not known."""
+
+
 class MetricSyntaxError(CordgapError):
     """A metric or goal cannot be read; the message points at the character."""
 

@@ -75,6 +75,10 @@ def run_analysis(options: PlanOptions, *, out: Path | None, json: bool, quiet: b
     from cordgap.check.findings import review
     from cordgap.report.tables import analysis_document
 
+    if out is not None:
+        from cordgap.report.files import check_folder
+
+        check_folder(out)
     case = options.read()
     result = analyze_case(case, options.settings(case))
     result = replace(result, findings=review(result))

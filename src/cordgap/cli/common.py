@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import tomllib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from cordgap.case.case import Case, Prescription
 
 SETTINGS_FILE = "cordgap.toml"
+RX_RANGE_GY = (0.01, 200.0)
+FRACTIONS_RANGE = (1, 60)
+MAX_RANGE_MM = (0.5, 20.0)
+MethodName = Literal["trim", "plan-gradient", "population-falloff"]
 
 OptionalPathArgument = Annotated[
     Path | None,
@@ -43,10 +48,16 @@ RtplanOption = Annotated[
 CordOption = Annotated[str | None, typer.Option(metavar="NAME", help="ROI that is the cord.")]
 TargetOption = Annotated[str | None, typer.Option(metavar="NAME", help="ROI that is the target.")]
 RxOption = Annotated[
-    float | None, typer.Option(metavar="GY", min=0.01, max=200, help="Prescribed dose in Gy.")
+    float | None,
+    typer.Option(
+        metavar="GY", min=RX_RANGE_GY[0], max=RX_RANGE_GY[1], help="Prescribed dose in Gy."
+    ),
 ]
 FractionsOption = Annotated[
-    int | None, typer.Option(metavar="N", min=1, max=60, help="Number of fractions.")
+    int | None,
+    typer.Option(
+        metavar="N", min=FRACTIONS_RANGE[0], max=FRACTIONS_RANGE[1], help="Number of fractions."
+    ),
 ]
 ProtocolOption = Annotated[
     str | None, typer.Option(metavar="ID|FILE", help="Constraint table (see cordgap protocols).")
@@ -61,14 +72,20 @@ CoverageOption = Annotated[
 ]
 MaxOption = Annotated[
     float | None,
-    typer.Option("--max-mm", min=0.5, max=20, metavar="MM", help="Largest separation considered."),
+    typer.Option(
+        "--max-mm",
+        min=MAX_RANGE_MM[0],
+        max=MAX_RANGE_MM[1],
+        metavar="MM",
+        help="Largest separation considered.",
+    ),
 ]
 LevelOption = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=FROM:TO", help="Name levels by z in mm, T7=-12:8; repeatable."),
 ]
 MethodOption = Annotated[
-    Literal["trim", "plan-gradient", "population-falloff"] | None,
+    MethodName | None,
     typer.Option(help="Estimator instead of the one that fits the plan."),
 ]
 
@@ -118,14 +135,16 @@ class PlanOptions:
         Raises
         ------
         OptionError
-            If the file cannot be read, or has a key or a type that is not known.
+            If the file cannot be read, has a key or a type that is not known, or if a value of
+            either source makes no sense.
         """
+        self._check()
         file = None if self.path is None else self.path / SETTINGS_FILE
         if file is None or not file.is_file():
             return self
         try:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise OptionError(f"{SETTINGS_FILE}: not valid TOML: {error}") from error
         values = dict(self.__dict__)
         used = []
@@ -142,11 +161,48 @@ class PlanOptions:
                 raise OptionError(f"{SETTINGS_FILE}: {key} is {value!r}, expected {_WORDS[kind]}")
             if isinstance(value, list) and not all(isinstance(v, str) for v in value):
                 raise OptionError(f"{SETTINGS_FILE}: {key} must hold strings only")
-            if not values[key]:
+            # Only what was not given is absent: 0 and "" are values, and wrong ones.
+            if values[key] is None or values[key] == []:
                 values[key] = value
                 used.append(key)
         values["from_file"] = tuple(used)
-        return PlanOptions(**values)
+        options = PlanOptions(**values)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        """Complain about values that make no sense, naming where they come from."""
+        for key, (low, high) in _RANGES.items():
+            number = getattr(self, key)
+            # Written so that NaN is refused.
+            if number is not None and not low <= number <= high:
+                raise OptionError(f"{self._source(key)} is {number}, expected {low:g} to {high:g}")
+        for key in _TEXTS:
+            text = getattr(self, key)
+            if text is not None and not text.strip():
+                raise OptionError(f"{self._source(key)} is blank; give a value or leave it out")
+        methods = get_args(MethodName)
+        if self.method is not None and self.method not in methods:
+            raise OptionError(
+                f"{self._source('method')} is {self.method!r}, expected one of {', '.join(methods)}"
+            )
+        self._levels()
+
+    def _levels(self) -> tuple[tuple[str, float, float], ...]:
+        source = self._source("level")
+        levels = tuple(parse_level(text, source) for text in self.level)
+        names: set[str] = set()
+        for name, _, _ in levels:
+            if name.casefold() in names:
+                raise OptionError(f"{source}: {name} is named twice; give each level once")
+            names.add(name.casefold())
+        return levels
+
+    def _source(self, key: str) -> str:
+        """Return where a value comes from, as messages name it."""
+        if key in self.from_file:
+            return f"{SETTINGS_FILE}: {key}"
+        return "--" + key.replace("_", "-")
 
     def prescription(self, case: Case | None) -> Prescription | None:
         """Return the prescription: options over RTPLAN; a half-given one is completed from it.
@@ -162,7 +218,9 @@ class PlanOptions:
         if self.rx is None and self.fractions is None:
             return planned
         dose = self.rx if self.rx is not None else (planned.dose_gy if planned else None)
-        number = self.fractions or (planned.fractions if planned else None)
+        number = self.fractions
+        if number is None and planned is not None:
+            number = planned.fractions
         if dose is None or number is None:
             missing = "--rx GY" if dose is None else "--fractions N"
             raise OptionError(f"the prescription is incomplete: give {missing} too")
@@ -181,15 +239,15 @@ class PlanOptions:
         method: Any = self.method
         return Settings(
             protocol=protocol,
-            constraints=tuple(parse_goal(text) for text in self.constraint),
-            coverage=tuple(parse_goal(text) for text in self.coverage),
+            constraints=tuple(dict.fromkeys(parse_goal(text) for text in self.constraint)),
+            coverage=tuple(dict.fromkeys(parse_goal(text) for text in self.coverage)),
             cord=self.cord,
             target=self.target,
             prescription=self.prescription(case),
             method=method,
-            reachable=parse_sextants(self.reachable) if self.reachable else (),
-            max_mm=self.max_mm or DEFAULT_MAX_MM,
-            levels=tuple(parse_level(text) for text in self.level),
+            reachable=parse_sextants(self.reachable) if self.reachable is not None else (),
+            max_mm=DEFAULT_MAX_MM if self.max_mm is None else self.max_mm,
+            levels=self._levels(),
         )
 
     def read(
@@ -230,6 +288,12 @@ _FILE_KEYS: dict[str, type] = {
     "method": str,
     "reachable": str,
 }
+_TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
+_RANGES: dict[str, tuple[float, float]] = {
+    "rx": RX_RANGE_GY,
+    "fractions": FRACTIONS_RANGE,
+    "max_mm": MAX_RANGE_MM,
+}
 _ACCEPTED: dict[type, tuple[type, ...]] = {
     str: (str,),
     list: (list,),
@@ -244,8 +308,8 @@ _WORDS: dict[type, str] = {
 }
 
 
-def parse_level(text: str) -> tuple[str, float, float]:
-    """Read ``T7=-12:8`` into a name and the range of z in mm.
+def parse_level(text: str, source: str = "--level") -> tuple[str, float, float]:
+    """Read ``T7=-12:8`` into a name and the range of z in mm; ``source`` is for the message.
 
     Raises
     ------
@@ -257,17 +321,41 @@ def parse_level(text: str) -> tuple[str, float, float]:
     try:
         bottom, top = float(low), float(high)
     except ValueError:
-        raise OptionError(f"--level {text}: expected NAME=FROM:TO with z in mm, T7=-12:8") from None
+        raise OptionError(
+            f"{source} {text}: expected NAME=FROM:TO with z in mm, T7=-12:8"
+        ) from None
+    if not (math.isfinite(bottom) and math.isfinite(top)):
+        raise OptionError(f"{source} {text}: expected finite numbers for FROM and TO")
     if not name.strip() or bottom >= top:
-        raise OptionError(f"--level {text}: expected a name and FROM below TO")
+        raise OptionError(f"{source} {text}: expected a name and FROM below TO")
     return name.strip(), bottom, top
+
+
+_emitted = False
+
+
+def start_output() -> None:
+    """Forget what an earlier command in this process has printed."""
+    global _emitted
+    _emitted = False
 
 
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     from cordgap.report.tables import to_json
 
-    print(to_json(document))
+    global _emitted
+    text = to_json(document)
+    _emitted = True
+    print(text)
+
+
+def emit_error(error: Exception) -> None:
+    """Print an error as JSON where ``--json`` was given and stdout holds no document yet."""
+    if "--json" in sys.argv[1:] and not _emitted:
+        from cordgap.report.tables import error_document
+
+        emit(error_document(error))
 
 
 def tell(findings: tuple[Finding, ...], *, quiet: bool) -> None:
@@ -283,14 +371,14 @@ def report_error(error: Exception) -> int:
     """Print an error, as JSON on stdout too where ``--json`` was given; return the exit code."""
     if isinstance(error, CordgapError):
         print(f"cordgap: error: {error}", file=sys.stderr)
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"cordgap: error: {where}{error.strerror or error}", file=sys.stderr)
     else:
         print(
             f"cordgap: unexpected {type(error).__name__}; this is a fault of cordgap, please "
             "report it. Set CORDGAP_DEBUG=1 to see where it happened.",
             file=sys.stderr,
         )
-    if "--json" in sys.argv[1:]:
-        from cordgap.report.tables import error_document
-
-        emit(error_document(error))
+    emit_error(error)
     return 2

@@ -51,6 +51,11 @@ def dvh(
     Example: cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
     """
     common.start_logging(quiet, verbose)
+    if json and compare_presets:
+        raise OptionError(
+            "--compare-presets prints a table and has no JSON form; leave out --json, or run "
+            "--json once for each --preset"
+        )
     from cordgap.dvh.metrics import parse_metric
     from cordgap.dvh.presets import PRESETS, find_preset
     from cordgap.dvh.structures import DEFAULT_METRICS, compute_structures

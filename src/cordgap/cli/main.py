@@ -11,8 +11,8 @@ import typer
 
 from cordgap._version import __version__
 from cordgap.cli import analyze, check, demo, dvh, protocols, schema, separation
-from cordgap.cli.common import report_error
-from cordgap.errors import CordgapError
+from cordgap.cli.common import emit_error, report_error, start_output
+from cordgap.errors import CordgapError, OptionError
 
 _HELP = """How far must tumour stand off the spinal cord for stereotactic radiotherapy?
 
@@ -55,8 +55,14 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
+    start_output()
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == 2:
+            words = "the command line cannot be read; the message is on stderr"
+            emit_error(OptionError(words))
+        raise
     except CordgapError as error:
         sys.exit(report_error(error))
     except KeyboardInterrupt:
@@ -64,6 +70,9 @@ def run() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        logging.getLogger("cordgap").debug("file error", exc_info=True)
+        sys.exit(report_error(error))
     except Exception as error:
         if os.environ.get("CORDGAP_DEBUG"):
             raise

@@ -35,8 +35,11 @@ def separation(
     Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2
     """
     common.start_logging(quiet, verbose)
+    from dataclasses import replace
+
     from cordgap.analysis import analyze, require_separation
     from cordgap.case.naming import identify
+    from cordgap.check.findings import review
     from cordgap.report.sentence import summary_text
     from cordgap.report.tables import separation_document
 
@@ -67,6 +70,7 @@ def separation(
     case = options.read(need_dose=not without_dose, with_image=False, wanted=wanted)
     result = analyze(case, options.settings(case))
     require_separation(result)
+    result = replace(result, findings=review(result))
     if json:
         common.emit(separation_document(result))
         common.tell(result.findings, quiet=quiet)

@@ -99,10 +99,16 @@ class DVH:
         v0, v1 = falling[i - 1], falling[i]
         d0, d1 = self.dose_gy[::-1][i - 1], self.dose_gy[::-1][i]
         share = 0.0 if v1 <= v0 else min((volume_cc - v0) / (v1 - v0), 1.0)
-        return float(d0 + share * (d1 - d0))
+        dose = float(d0 + share * (d1 - d0))
+        # Edges of the histogram reach a little beyond the doses that there are.
+        return min(max(dose, self.min_gy), self.max_gy)
 
     def volume_at_least_cc(self, dose_gy: float) -> float:
         """Return the volume that gets at least ``dose_gy``."""
+        if dose_gy <= self.min_gy:
+            return self.covered_volume_cc
+        if dose_gy > self.max_gy:
+            return 0.0
         return float(
             np.interp(dose_gy, self.dose_gy, self.volume_cc, left=self.volume_cc[0], right=0.0)
         )

@@ -335,6 +335,8 @@ def hold_caps(spans: Spans, solid: Solid, geometry: GridGeometry) -> Spans:
     """
     z = geometry.z_mm
     first, last = solid.plane_range_mm
+    if z.size < 2:
+        return spans
     if first < z[0] - 1e-3 or last > z[-1] + 1e-3:
         return spans
     reach = 0.5 * max(float(z[1] - z[0]), float(z[-1] - z[-2])) + 1e-3

@@ -19,6 +19,8 @@ _ANGLES = np.linspace(0, 2 * np.pi, N_ANGLES, endpoint=False)
 DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 # Relative change of area by which a contour counts as crossing itself.
 _SELF_CROSSING = 5e-3
+# Two contours that share more than this of the larger are one contour drawn twice.
+_SAME_CONTOUR = 0.98
 # Point-edge pairs tested at once.
 _TESTS_AT_ONCE = 2_000_000
 
@@ -133,14 +135,22 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
         areas.append(float(polygons[i].area))
     if len(contours) == 1:
         return Plane(plane.z_mm, contours, areas[0], None), problem
+    copies = set()
     for i in range(len(polygons)):
         for j in range(i):
-            if not polygons[i].intersects(polygons[j]):
+            if j in copies or not polygons[i].intersects(polygons[j]):
                 continue
             common = float(shapely.intersection(polygons[i], polygons[j]).area)
             smaller = min(areas[i], areas[j])
+            if common > _SAME_CONTOUR * max(areas[i], areas[j]):
+                # Drawn twice, a little apart: neither a hole nor a second body.
+                copies.add(i)
+                break
             if _SELF_CROSSING * smaller < common < (1 - _SELF_CROSSING) * smaller:
                 return _merged(plane, polygons), "overlapping-contours"
+    if copies:
+        kept = [c for i, c in enumerate(contours) if i not in copies]
+        return clean_plane(ContourPlane(plane.z_mm, tuple(kept)))[0], "duplicate-contours"
     # Nested or apart: every second level of nesting is a hole.
     total = 0.0
     for i, polygon in enumerate(polygons):

@@ -43,6 +43,11 @@ Ends = Literal["half-slice", "none", "rounded"]
 # A gap between planes is bridged up to this multiple of the spacing around it; beyond, a plane is
 # missing and nobody knows what was there.
 MAX_GAP_FRACTION = 1.6
+_PROBLEMS = {
+    "self-crossing-contour": ("crosses itself", "the area counted is the even-odd one"),
+    "overlapping-contours": ("overlaps another", "the area counted is that of the union"),
+    "duplicate-contours": ("is drawn twice", "it counts once"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,12 +301,11 @@ def build_solid(
             problems.setdefault(problem, []).append(plane.z_mm)
     for code, levels in problems.items():
         where = ", ".join(f"{z:.1f}" for z in levels[:5]) + (" ..." if len(levels) > 5 else "")
-        what = "crosses itself" if code == "self-crossing-contour" else "overlaps another"
         findings.append(
             Finding(
                 code,
-                f"a contour {what} on {len(levels)} plane(s), z = {where} mm; the area counted is "
-                + ("the even-odd one" if code == "self-crossing-contour" else "that of the union"),
+                f"a contour {_PROBLEMS[code][0]} on {len(levels)} plane(s), z = {where} mm; "
+                f"{_PROBLEMS[code][1]}",
                 roi_name=name,
                 action="check the contours of this structure on these planes",
             )

@@ -257,7 +257,7 @@ def constraint_from_goal(goal: Goal, role: Role = "cord") -> Constraint:
     Raises
     ------
     OptionError
-        If the goal is a lower bound.
+        If the goal is a lower bound, or a metric of the cold side.
 
     Examples
     --------
@@ -269,6 +269,11 @@ def constraint_from_goal(goal: Goal, role: Role = "cord") -> Constraint:
         raise OptionError(
             f"--constraint {goal}: a constraint is an upper bound, write it with <= "
             "(goals with >= belong to --coverage)"
+        )
+    if goal.metric.kind in ("CV", "DC", "Min"):
+        raise OptionError(
+            f"--constraint {goal}: {goal.metric.kind} speaks of the cold side; a limit on the cord "
+            "is D, V, Mean or Max"
         )
     return Constraint(
         id=str(Goal(goal.metric, "<=", goal.bound)),

@@ -65,6 +65,13 @@ def answer_sentence(result: CaseResult) -> str:
             f"farther: {make} would be on the safe side."
         )
     goal = s.make_for
+    if goal is not None and goal.interval_mm is None:
+        return (
+            f"What {between} is needed to reach {goal.metric} ≥ {goal.at_least:g} {schedule} is "
+            f"not known: {goal.reason}; the coverage that the plan has now, {shown(goal.value)}, "
+            f"would need {shown(s.required_separation_mm)} ({shown_range(s.interval_mm)}) mm; "
+            f"{now}."
+        )
     if goal is not None:
         reach = shown(goal.required_separation_mm), shown_range(goal.interval_mm)
         return (

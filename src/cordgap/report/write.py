@@ -1,4 +1,4 @@
-"""All files of a result in one folder, each of them whole or not there."""
+"""All files of a result in one folder: all of them, or none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from cordgap.analysis import CaseResult
 from cordgap.report.document import document_pdf
 from cordgap.report.figures import FIGURE_NAMES, draw_figure, figure_bytes
-from cordgap.report.files import write_file
+from cordgap.report.files import unwritable, write_files
 from cordgap.report.page import page_html
 from cordgap.report.sheets import csv_texts
 from cordgap.report.tables import analysis_document, to_json
@@ -28,20 +28,25 @@ def write_all(result: CaseResult, folder: str | Path, *, identify: bool = False)
     -------
     list of Path
         The files, result.json first.
+
+    Raises
+    ------
+    OptionError
+        If the folder cannot be written; it is then as it was before.
     """
     folder = Path(folder)
-    pictures = folder / "figures"
-    pictures.mkdir(parents=True, exist_ok=True)
     document = analysis_document(result, identify=identify)
-    paths = [write_file(folder / "result.json", to_json(document) + "\n")]
-    paths += [write_file(folder / name, text) for name, text in csv_texts(document).items()]
+    contents: dict[str, bytes | str] = {"result.json": to_json(document) + "\n"}
+    contents |= csv_texts(document)
     drawn = {}
     for name in FIGURE_NAMES:
         figure = draw_figure(name, result)
         drawn[name] = figure_bytes(figure, "svg")
-        paths.append(write_file(pictures / f"{name}.svg", drawn[name]))
-        paths.append(write_file(pictures / f"{name}.png", figure_bytes(figure, "png")))
-    page = page_html(result, identify=identify, figures=drawn)
-    paths.append(write_file(folder / "report.html", page))
-    paths.append(write_file(folder / "report.pdf", document_pdf(result, identify=identify)))
-    return paths
+        contents[f"figures/{name}.svg"] = drawn[name]
+        contents[f"figures/{name}.png"] = figure_bytes(figure, "png")
+    contents["report.html"] = page_html(result, identify=identify, figures=drawn)
+    contents["report.pdf"] = document_pdf(result, identify=identify)
+    try:
+        return write_files(folder, contents)
+    except OSError as error:
+        raise unwritable(folder, error) from error

@@ -9,7 +9,7 @@ from cordgap.case.naming import Role
 from cordgap.case.structure import Structure
 from cordgap.dvh.solid import Between, Ends, Solid, build_solid
 from cordgap.dvh.surface import Surface, surface_of
-from cordgap.errors import Finding, StructureError
+from cordgap.errors import CordNotSeenError, Finding
 from cordgap.separation.falloff import GradientReading, read_gradient
 from cordgap.separation.gap import Gap, map_gaps, measure_gap
 from cordgap.separation.resect import TargetCells, sample_target
@@ -21,6 +21,8 @@ LEVEL_REACH_MM = 25.0
 FAR_MM = 10.0
 # Cord contoured this far beyond the target's levels is enough for a safe estimate.
 CORD_BEYOND_MM = 10.0
+# Contours end up to half a slice from where a structure ends; this much is no missing level.
+CORD_TOLERANCE_MM = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +70,22 @@ def survey(
     Raises
     ------
     StructureError
-        If one of them has no solid, or the cord is not contoured at the level of the target.
+        If one of them has no solid.
+    CordNotSeenError
+        If the cord is not contoured at all levels of the target.
     """
     cord_solid = build_solid(cord, between=between, ends=ends)
     target_solid = build_solid(target, between=between, ends=ends)
     bottom, top = target_solid.z_range_mm
     cord_bottom, cord_top = cord_solid.z_range_mm
     if cord_top <= bottom or cord_bottom >= top:
-        raise StructureError(
+        raise CordNotSeenError(
             f"{cord.roi_name!r} (z {cord_bottom:.1f} to {cord_top:.1f} mm) is not contoured at the "
             f"level of {target.roi_name!r} (z {bottom:.1f} to {top:.1f} mm): there is no distance "
             f"to give; contour the cord from {CORD_BEYOND_MM:g} mm below to {CORD_BEYOND_MM:g} mm "
             "above the target"
         )
+    _require_cord(case, cord_solid, target_solid)
     levels = (bottom - LEVEL_REACH_MM, top + LEVEL_REACH_MM)
     cord_surface = surface_of(cord_solid, z_range_mm=levels)
     target_surface = surface_of(target_solid)
@@ -105,6 +110,33 @@ def survey(
         separation_to_thecal_sac_mm=_gap_to(sac, target_surface, levels, between, ends),
         findings=_findings(cord, target, cord_solid, target_solid, cells),
     )
+
+
+def _require_cord(case: Case, cord: Solid, target: Solid) -> None:
+    """Refuse a cord that has gaps, or ends, at the levels of the target.
+
+    Below the conus the cord ends by nature: where a cauda equina is contoured, it may.
+    """
+    bottom, top = target.z_range_mm
+    spans = [(layer.bottom_mm, layer.top_mm) for layer in cord.layers]
+    missing = []
+    reached = bottom
+    for low, high in spans:
+        if low > reached + CORD_TOLERANCE_MM and reached < top:
+            missing.append((reached, min(low, top)))
+        reached = max(reached, high)
+    if reached < top - CORD_TOLERANCE_MM:
+        missing.append((reached, top))
+    inside = [(a, b) for a, b in missing if a > cord.z_range_mm[0] and b < cord.z_range_mm[1]]
+    if _first(case, "cauda_equina") is not None and not inside:
+        return
+    if missing:
+        shown = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in missing)
+        raise CordNotSeenError(
+            f"{cord.roi_name!r} is not contoured at z = {shown} mm, where {target.roi_name!r} is: "
+            "neither the distance nor the cord dose there is known; contour the missing planes "
+            "(and the cauda equina where the cord ends)"
+        )
 
 
 def _first(case: Case, role: Role) -> Structure | None:

@@ -29,6 +29,10 @@ HEADLINE_GOAL = parse_goal("D98%[%]>=95")
 OTHER_GOALS = (parse_goal("D95%[%]>=100"), parse_goal("DC0.035cc[%]>=80"))
 
 
+# Cord metrics that a model of the dose at the edge of the cord can speak of.
+NEAR_MAXIMA_GY = ("D0.035cc[Gy]", "D0.03cc[Gy]", "D0.1cc[Gy]", "Max[Gy]")
+
+
 def answer_goals(
     anatomy: Anatomy,
     plan: Plan,
@@ -182,8 +186,12 @@ def _own_coverage(
                 Finding(
                     "coverage-goal-missed-by-plan",
                     f"the plan misses {goal} ({row.value:.1f}): the required separation is for "
-                    "the plan's own coverage; the row of the goal holds the estimate for "
-                    "reaching it",
+                    "the plan's own coverage; "
+                    + (
+                        "what reaching the goal needs is not known"
+                        if row.required_separation_mm is None
+                        else "the row of the goal holds the estimate for reaching it"
+                    ),
                 )
             )
         elif str(goal) not in PLAN_GRADIENT_GOALS:
@@ -198,19 +206,20 @@ def _own_coverage(
 
 
 def _without_plan(plan: Plan, headline: bool, max_mm: float) -> Estimate:
-    limits = [
-        (g.id, g.limit)
-        for g in plan.cord_goals
-        if g.unit == "Gy" and g.metric in ("D0.035cc[Gy]", "D0.03cc[Gy]", "D0.1cc[Gy]", "Max[Gy]")
-    ]
+    def none(reason: str) -> Estimate:
+        return Estimate("population-falloff", None, None, reason)
+
     if not headline:
-        return Estimate(
-            "population-falloff", None, None, "without a plan only the headline goal is estimated"
-        )
-    if not limits:
-        return Estimate(
-            "population-falloff", None, None, "no cord goal on a near-maximum dose in Gy applies"
-        )
+        return none("without a plan only the headline goal is estimated")
+    if not plan.cord_goals:
+        return none("no cord goal applies to this plan")
+    for goal in plan.cord_goals:
+        if goal.metric not in NEAR_MAXIMA_GY:
+            return none(
+                f"{goal.id} is no limit on a near-maximum dose in Gy: without a plan it cannot be "
+                "estimated"
+            )
+    limits = [(g.id, g.limit) for g in plan.cord_goals]
     return population_falloff(limits, plan.rx_gy, max_mm=max_mm)
 
 

@@ -108,7 +108,7 @@ def estimate_separation(
         distance_from=anatomy.cord_role,
         prescription=plan.prescription,
         cord_goals=plan.cord_goals,
-        binding_constraint=binding_constraint(plan),
+        binding_constraint=estimate.binding or binding_constraint(plan),
         coverage_goals=rows,
         question=QUESTIONS[chosen],
         method=chosen,
@@ -161,14 +161,18 @@ def _choose(plan: Plan, method: Method | None) -> tuple[Method, str | None]:
 def _missed_goal(
     rows: Sequence[CoverageGoal], method: Method, interval_mm: Interval
 ) -> CoverageGoal | None:
-    """The headline goal that the plan misses and that asks for more than its own coverage."""
-    missed = [
-        row
-        for row in rows
-        if method == "plan-gradient" and row.headline and row.verdict == "exceeded"
-        and row.interval_mm is not None and row.interval_mm[1] > interval_mm[1]
-    ]  # fmt: skip
-    return max(missed, key=lambda row: row.required_separation_mm or 0.0, default=None)
+    """The headline goal that the plan misses and that asks for more than its own coverage.
+
+    One for which no estimate is known comes first: then nothing can be recommended.
+    """
+    if method != "plan-gradient":
+        return None
+    missed = [row for row in rows if row.headline and row.verdict == "exceeded"]
+    for row in missed:
+        if row.interval_mm is None:
+            return row
+    more = [r for r in missed if r.interval_mm is not None and r.interval_mm[1] > interval_mm[1]]
+    return max(more, key=lambda row: row.required_separation_mm or 0.0, default=None)
 
 
 def _rounded_up_mm(interval_mm: Interval | None) -> float | None:

@@ -41,13 +41,17 @@ RIM_MM = 3.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A required separation with its interval, or the reason why there is none."""
+    """A required separation with its interval, or the reason why there is none.
+
+    ``binding`` is the cord limit that asks for most, where one does.
+    """
 
     method: Method
     required_mm: float | None
     interval_mm: Interval | None
     reason: str | None = None
     reachable: bool = True
+    binding: str | None = None
 
 
 def trim(anatomy: Anatomy, goal: Goal, rx_gy: float, *, max_mm: float) -> Estimate:
@@ -129,7 +133,10 @@ def plan_gradient(
         low.append(max(present, at[0] - float(np.hypot(at[0] - at[1] + rest, below))))
         high.append(at[0] + float(np.hypot(at[2] - at[0] + rest, above)))
     required, interval = max(central), (max(low), max(high))
+    binding = limits[int(np.argmax(central))].id
     if required <= present:
+        if not all(limit.is_held for limit in limits):
+            return Estimate("plan-gradient", None, None, "the cord goals cannot be compared")
         return Estimate(
             "plan-gradient", present, (0.0, max(high)), "the plan holds its cord goals as it is"
         )
@@ -140,8 +147,9 @@ def plan_gradient(
             None,
             f"more than {max_mm:g} mm would be needed",
             reachable=False,
+            binding=binding,
         )
-    return Estimate("plan-gradient", required, interval)
+    return Estimate("plan-gradient", required, interval, binding=binding)
 
 
 def _falls_to(
@@ -156,7 +164,7 @@ def _falls_to(
         Falloff(dose, begin_mm, k * slope, knee).separation_for_mm(dose * factor)
         for k in (GRADIENT_FACTOR, steep, shallow)
     ]
-    return at, float(np.hypot(GRADIENT_REST_MM, limit.plus_minus / gradient_gy_per_mm))
+    return at, float(np.hypot(GRADIENT_REST_MM, limit.plus_minus_gy / slope))
 
 
 def population_falloff(
@@ -171,7 +179,7 @@ def population_falloff(
     ``limits`` are pairs of id and limit in Gy on the near-maximum of the cord.
     """
     model = model or PopulationFalloff()
-    wanted = min(limit for _, limit in limits)
+    wanted, binding = min((limit, name) for name, limit in limits)
     required = model.central(rx_gy).separation_for_mm(wanted)
     interval = (
         model.favourable(rx_gy).separation_for_mm(wanted),
@@ -185,7 +193,7 @@ def population_falloff(
             f"more than {max_mm:g} mm would be needed",
             reachable=False,
         )
-    return Estimate("population-falloff", required, interval)
+    return Estimate("population-falloff", required, interval, binding=binding)
 
 
 def reach_goal(

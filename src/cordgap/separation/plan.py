@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cordgap.case.case import Prescription
+from cordgap.case.naming import Role
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.metrics import Metric, parse_metric
-from cordgap.errors import OutOfRangeError
 from cordgap.limits.constraint import Constraint
 from cordgap.separation.result import CordGoal
 
@@ -24,6 +24,7 @@ class CordLimit:
     """
 
     id: str
+    structure: Role
     roi_name: str
     metric: Metric
     limit: float
@@ -39,6 +40,14 @@ class CordLimit:
         return read.value
 
     @property
+    def plus_minus_gy(self) -> float:
+        """Uncertainty as dose in Gy; 0 where the metric is a volume."""
+        if self.metric.kind == "V":
+            return 0.0
+        share = self.rx_gy / 100 if self.metric.unit == "%" else 1.0
+        return self.scale * self.plus_minus * share
+
+    @property
     def near_maximum_gy(self) -> float:
         """D0.035cc of the structure with the scale applied, or its maximum if it is smaller."""
         read = _NEAR_MAXIMUM.evaluate(self.dvh, self.rx_gy)
@@ -50,17 +59,19 @@ class CordLimit:
         value = self.value
         if value is None:
             return None
-        if self.metric.kind not in ("V", "CV"):
+        if self.metric.kind == "CV":
+            return None
+        if self.metric.kind != "V":
             return self.limit / value if value > 0 else np.inf
         argument = self.metric.argument or 0.0
         dose = argument if self.metric.argument_unit == "Gy" else argument / 100 * self.rx_gy
         volume = (
             self.limit if self.metric.unit == "cc" else self.limit / 100 * self.dvh.total_volume_cc
         )
-        try:
-            return dose / (self.scale * self.dvh.dose_of_hottest_gy(volume))
-        except (OutOfRangeError, ZeroDivisionError):
+        if volume >= self.dvh.covered_volume_cc:
             return np.inf
+        hottest = self.dvh.dose_of_hottest_gy(volume) if volume > 0 else self.dvh.max_gy
+        return dose / (self.scale * hottest) if hottest > 0 else np.inf
 
     @property
     def is_held(self) -> bool:

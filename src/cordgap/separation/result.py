@@ -131,6 +131,7 @@ class Separation:
     ``make_mm`` is what a surgeon reads first: the upper end of the interval rounded up to 0.5 mm;
     where the plan misses a headline coverage goal, of the interval for reaching that goal, since
     the answer for the plan's own coverage would leave the rim cold (``make_for`` names the goal).
+    It is None where nobody knows what that goal needs.
     ``interval_covers`` is None where the interval was never held against a truth.
     """
 

@@ -115,12 +115,13 @@ def _schedule(
 ) -> Schedule:
     """Separation for cord limit and headline coverage at another schedule."""
     dose_gy, fractions = schedule
-    goals, limits = _limits_for(plan, dose_gy, fractions)
-    if not goals:
-        return Schedule(
-            dose_gy, fractions, None, None, None, None, None,
-            f"the protocol has no cord limit for {fractions} fraction(s)",
-        )  # fmt: skip
+    goals, limits, reason = _limits_for(plan, dose_gy, fractions)
+    own = dose_gy == plan.rx_gy
+    in_gy = [g for g in headline if "Gy" in (g.metric.unit, g.metric.argument_unit)]
+    if in_gy and not own and plan.target_dvh is not None:
+        reason = f"{in_gy[0]} is in Gy: it does not follow the plan to another dose"
+    if reason is not None:
+        return Schedule(dose_gy, fractions, None, None, None, None, None, reason)
     name, bound = min(goals, key=lambda g: g[1])
     if plan.target_dvh is None:
         estimate = population_falloff(goals, dose_gy, max_mm=max_mm)
@@ -147,16 +148,23 @@ def _schedule(
 
 def _limits_for(
     plan: Plan, dose_gy: float, fractions: int
-) -> tuple[list[tuple[str, float]], list[CordLimit]]:
-    """Cord limits for a schedule, by id and with the plan's dose scaled to it."""
+) -> tuple[list[tuple[str, float]], list[CordLimit], str | None]:
+    """Cord limits for a schedule, by id and with the plan's dose scaled to it, or why none."""
     is_own = (dose_gy, fractions) == (plan.prescription.dose_gy, plan.prescription.fractions)
     if is_own:
-        return [(g.id, g.limit) for g in plan.cord_goals if g.unit == "Gy"], list(plan.limits)
+        goals = [(g.id, g.limit) for g in plan.cord_goals]
+        return goals, list(plan.limits), None if goals else "no cord goal applies"
     rows = [r for r in plan.schedule_limits if r.fractions == fractions and r.unit == "Gy"]
-    if not plan.limits:
-        return [(r.id, r.limit) for r in rows], []
-    like = plan.limits[0]
+    if not rows:
+        return [], [], f"the protocol has no near-maximum cord limit for {fractions} fraction(s)"
+    goals = [(r.id, r.limit) for r in rows]
+    if plan.target_dvh is None:
+        return goals, [], None
     scale = dose_gy / plan.rx_gy
-    return [(r.id, r.limit) for r in rows], [
-        replace(like, id=r.id, metric=r.metric, limit=r.limit, scale=scale) for r in rows
-    ]
+    limits = []
+    for row in rows:
+        like = next((x for x in plan.limits if x.structure == row.structure), None)
+        if like is None:
+            return [], [], f"{row.id}: no dose of its structure is known"
+        limits.append(replace(like, id=row.id, metric=row.metric, limit=row.limit, scale=scale))
+    return goals, limits, None

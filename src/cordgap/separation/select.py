@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from cordgap.case.case import Case
 from cordgap.case.naming import TARGET_ROLES, Role
 from cordgap.case.structure import Structure
-from cordgap.errors import AmbiguousInputError, Finding, StructureNotFoundError
+from cordgap.errors import AmbiguousInputError, Finding, OptionError, StructureNotFoundError
 
+_POINT_STEP_MM = 0.5
 # What may stand in for a cord that is not contoured, best first.
 _STAND_INS: tuple[Role, ...] = ("cord_prv", "thecal_sac", "canal")
 
@@ -37,6 +38,8 @@ def choose_cord(case: Case, roi_name: str | None = None) -> Choice:
     """
     if roi_name is not None:
         structure = case.structure(roi_name)
+        if structure.role in TARGET_ROLES:
+            raise OptionError(f"--cord {roi_name}: that is a target by its name, not a cord")
         stands_in = structure.role not in ("cord", "other")
         return Choice(structure, "option --cord", (_stand_in(structure),) if stands_in else ())
     for role in ("cord", *_STAND_INS):
@@ -97,6 +100,8 @@ def choose_target(case: Case, cord: Structure, roi_name: str | None = None) -> C
     """
     if roi_name is not None:
         structure = case.structure(roi_name)
+        if structure is cord or structure.role in ("cord", *_STAND_INS):
+            raise OptionError(f"--target {roi_name}: that is the cord or surrounds it")
         return Choice(structure, "option --target", _about_target(structure))
     for role in ("gtv", "ctv"):
         found = [s for s in case.structures if s.role == role and s.status == "ok"]
@@ -151,16 +156,21 @@ def _about_target(structure: Structure) -> tuple[Finding, ...]:
 
 
 def _rough_distance_mm(target: Structure, cord: Structure) -> float:
+    """Distance between two structures, from points along their contours."""
     from scipy.spatial import cKDTree
 
-    def cloud(structure: Structure) -> NDArray[np.float64]:
-        return np.concatenate(
-            [
-                np.c_[contour, np.full(len(contour), plane.z_mm)]
-                for plane in structure.planes
-                for contour in plane.contours
-            ]
-        )
-
-    distance, _ = cKDTree(cloud(cord)).query(cloud(target))
+    distance, _ = cKDTree(_points(cord)).query(_points(target))
     return float(np.min(distance))
+
+
+def _points(structure: Structure) -> NDArray[np.float64]:
+    """Points (n, 3) along all contours, no farther apart than ``_POINT_STEP_MM``."""
+    found = []
+    for plane in structure.planes:
+        for ring in plane.contours:
+            edges = np.roll(ring, -1, axis=0) - ring
+            n = int(np.ceil(np.hypot(edges[:, 0], edges[:, 1]).max() / _POINT_STEP_MM)) or 1
+            shares = (np.arange(n) / n)[:, None, None]
+            points = (ring + shares * edges).reshape(-1, 2)
+            found.append(np.c_[points, np.full(len(points), plane.z_mm)])
+    return np.concatenate(found)
