@@ -8,6 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# What every page, sheet and document says, whatever it found.
+SAFETY_SENTENCES = (
+    "Research and second-check use only; not a medical device.",
+    "It does not decide whether to operate.",
+    "The cord may re-centre after decompression; hardware is not modelled.",
+    "Re-image and re-plan after surgery.",
+)
+
 Severity = Literal["info", "warning", "error"]
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from cordgap.analysis import CaseResult
+from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.document import document_pdf
 from cordgap.report.files import write_file
 from cordgap.report.page import page_html
 from cordgap.report.sentence import LEVEL_NOT_IDENTIFIED, answer_sentence
 from cordgap.report.tables import analysis_document
 from cordgap.report.write import write_all
-from cordgap.separation.result import SAFETY_SENTENCES
 
 CASES = ("coverage-first", "cord-first", "ring", "no dose", "no prescription", "no target")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cordgap.analysis import CaseResult
+from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.sentence import (
     LEVEL_NOT_IDENTIFIED,
     answer_sentence,
@@ -14,7 +15,6 @@ from cordgap.report.sentence import (
     level_label,
     summary_text,
 )
-from cordgap.separation.result import SAFETY_SENTENCES
 
 
 def changed(result: CaseResult, **values: Any) -> CaseResult:

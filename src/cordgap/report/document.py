@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cordgap.analysis import CaseResult
+from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.axial import plot_axial
 from cordgap.report.figures import plot_dvh, plot_separation
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
@@ -25,7 +26,7 @@ from cordgap.report.sentence import (
     volume_at_make_cc,
 )
 from cordgap.report.style import BLACK, GREY, RC, VERMILION, label
-from cordgap.separation.result import SAFETY_SENTENCES, Separation
+from cordgap.separation.result import Separation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

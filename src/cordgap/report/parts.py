@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from cordgap.case.case import InputFile, Prescription
 from cordgap.errors import Finding
-from cordgap.limits.constraint import Constraint, ConstraintResult
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all
-from cordgap.report.sentence import gap_level_mm, level_label
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
     from cordgap.dvh.structures import StructureResult
+    from cordgap.limits.constraint import Constraint, ConstraintResult
 
 Document = dict[str, Any]
 
@@ -84,6 +83,8 @@ def settings_part(result: CaseResult) -> Document:
 
 def level_part(result: CaseResult) -> Document:
     """Return where the smallest gap is, and the vertebral level if it is known."""
+    from cordgap.report.sentence import gap_level_mm, level_label
+
     z_mm = gap_level_mm(result.separation)
     return {"closest_z_mm": rounded(z_mm, MM_DIGITS), "label": level_label(result, z_mm)}
 

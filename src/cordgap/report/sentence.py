@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from cordgap.case.case import Prescription
 from cordgap.case.naming import Role
+from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import shown, shown_range
-from cordgap.separation.result import SAFETY_SENTENCES, CoverageGoal, Question, Separation, Verdict
+from cordgap.separation.result import CoverageGoal, Question, Separation, Verdict
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
-from cordgap.errors import CordgapError, Finding
+from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
@@ -28,8 +28,6 @@ from cordgap.report.parts import (
     structure_part,
     warning_parts,
 )
-from cordgap.separation.gap import MAX_GAP_MM
-from cordgap.separation.result import SAFETY_SENTENCES, GapMap, Separation
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from cordgap.dvh.solid import Between, Ends
     from cordgap.dvh.structures import StructureResult
     from cordgap.limits.protocol import Protocol
+    from cordgap.separation.result import GapMap, Separation
 
 __all__ = [
     "Document",
@@ -354,7 +353,7 @@ def _separation(s: Separation) -> Document:
                 "gap_mm": rounded(x.gap_mm, MM_DIGITS),
                 "level_mm": rounded(x.level_mm, MM_DIGITS),
                 "deficit_mm": rounded(x.deficit_mm, MM_DIGITS),
-                "reason": None if x.gap_mm is not None else _FAR,
+                "reason": None if x.gap_mm is not None else _far(),
             }
             for x in s.sextants
         ],
@@ -374,7 +373,10 @@ def _separation(s: Separation) -> Document:
     }
 
 
-_FAR = f"the target is farther than {MAX_GAP_MM:g} mm"
+def _far() -> str:
+    from cordgap.separation.gap import MAX_GAP_MM
+
+    return f"the target is farther than {MAX_GAP_MM:g} mm"
 
 
 def _map(gaps: GapMap) -> Document:
@@ -384,5 +386,5 @@ def _map(gaps: GapMap) -> Document:
         "direction_deg": rounded_all(gaps.direction_deg, MM_DIGITS),
         "gap_mm": [rounded_all(row, MM_DIGITS) for row in gaps.gap_mm],
         "deficit_mm": None if deficit is None else [rounded_all(r, MM_DIGITS) for r in deficit],
-        "reason": f"null: {_FAR}; deficit_mm as a whole is null without a required separation",
+        "reason": f"null: {_far()}; deficit_mm as a whole is null without a required separation",
     }

@@ -30,13 +30,6 @@ SEXTANTS = (
     "right anterolateral",
 )
 
-SAFETY_SENTENCES = (
-    "Research and second-check use only; not a medical device.",
-    "It does not decide whether to operate.",
-    "The cord may re-centre after decompression; hardware is not modelled.",
-    "Re-image and re-plan after surgery.",
-)
-
 
 @dataclass(frozen=True)
 class CordGoal:
