@@ -1,4 +1,7 @@
-"""What is wrong with DICOM files, and what the reader makes of it: one list each."""
+"""What is wrong with DICOM files, and what the reader makes of it: one list each.
+
+Longer than other files on purpose: one list of faults, so that none is tried twice.
+"""
 
 from __future__ import annotations
 
