@@ -17,8 +17,9 @@ Nelms et al. 2015, doi:10.1118/1.4923175, for what contours do and do not determ
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -117,11 +118,7 @@ class _Loft:
         return np.asarray((offset * offset).sum(axis=1) <= squared)
 
     def section(self, pitch_mm: float) -> Section:
-        z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
-        centre, radius = self.centre_and_radius(z)
-        points = centre[:, None, :] + radius[:, :, None] * DIRECTIONS
-        area = np.array([self._area(float(v)) for v in z])
-        return Section(z, thickness, area, points, np.roll(points, -1, axis=1))
+        return _lofted_section([self], pitch_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +185,7 @@ class Solid:
     plane_range_mm: tuple[float, float]
     findings: tuple[Finding, ...] = ()
 
-    @property
+    @cached_property
     def volume_mm3(self) -> float:
         """Volume, exact for the layers."""
         return sum(layer.volume_mm3 for layer in self.layers)
@@ -203,7 +200,7 @@ class Solid:
         """Lowest and highest point."""
         return self.layers[0].bottom_mm, self.layers[-1].top_mm
 
-    @property
+    @cached_property
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
         """Corners (x, y, z) of a box that holds the solid."""
         lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
@@ -226,17 +223,10 @@ class Solid:
         Lofts that follow each other come as one section: they have the same number of edges.
         """
         for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
-            parts = [layer.section(pitch_mm) for layer in run]
-            if not lofted:
-                yield from parts
-                continue
-            yield Section(
-                np.concatenate([p.z_mm for p in parts]),
-                np.concatenate([p.thickness_mm for p in parts]),
-                np.concatenate([p.area_mm2 for p in parts]),
-                np.concatenate([p.starts for p in parts]),
-                np.concatenate([p.ends for p in parts]),
-            )
+            if lofted:
+                yield _lofted_section([x for x in run if isinstance(x, _Loft)], pitch_mm)
+            else:
+                yield from (layer.section(pitch_mm) for layer in run)
 
     def section_at(self, z_mm: float) -> list[FloatArray]:
         """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""
@@ -247,6 +237,31 @@ class Solid:
                 centre, radius = layer.centre_and_radius(np.array([z_mm]))
                 return [centre[0] + radius[0][:, None] * DIRECTIONS]
         return []
+
+
+def _lofted_section(lofts: Sequence[_Loft], pitch_mm: float) -> Section:
+    """Cut lofts that follow each other into sub-slices, all at once."""
+    cuts = [_sub_slices(x.bottom_mm, x.top_mm, pitch_mm) for x in lofts]
+    z = np.concatenate([c[0] for c in cuts])
+    thickness = np.concatenate([c[1] for c in cuts])
+    which = np.repeat(np.arange(len(lofts)), [c[0].size for c in cuts])
+    z0, z1 = (np.array([getattr(x, name) for x in lofts])[which] for name in ("z0_mm", "z1_mm"))
+    share = (z - z0) / (z1 - z0)
+    # A cap goes on with the centroid as it came, and holds the shape.
+    shaped = np.where(np.array([x.hold_area for x in lofts])[which], 0.0, share)
+
+    def between(name: str, along: FloatArray) -> FloatArray:
+        a = np.array([getattr(x.profile0, name) for x in lofts])
+        b = np.array([getattr(x.profile1, name) for x in lofts])
+        along = along.reshape(-1, *[1] * (a.ndim - 1))
+        mixed: FloatArray = a[which] + along * (b - a)[which]
+        return mixed
+
+    centre = between("centre_mm", share)
+    radius = np.sqrt(np.maximum(between("squared_radius_mm2", shaped), 0.0))
+    points = centre[:, None, :] + radius[:, :, None] * DIRECTIONS
+    area = between("area_mm2", shaped)
+    return Section(z, thickness, area, points, np.roll(points, -1, axis=1))
 
 
 def _sub_slices(bottom_mm: float, top_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
