@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from cordgap._version import __version__
-from cordgap.cli import analyze, check, demo, dvh, protocols, schema, separation
 from cordgap.cli.common import emit_error, report_error, start_output
 from cordgap.errors import CordgapError, OptionError
 
@@ -23,14 +24,8 @@ not a medical device.
 Exit codes: 2 unusable input or usage, 3 something not evaluable, 1 something exceeded, 0 all met.
 """
 
-app = typer.Typer(name="cordgap", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
-app.command("analyze")(analyze.analyze)
-app.command("dvh")(dvh.dvh)
-app.command("separation")(separation.separation)
-app.command("check")(check.check)
-app.command("protocols")(protocols.protocols)
-app.command("demo")(demo.demo)
-app.command("schema")(schema.schema)
+# In the order of --help; each verb is a function of its name in a file of its name.
+VERBS = ("analyze", "dvh", "separation", "check", "protocols", "demo", "schema")
 
 
 def _show_version(wanted: bool) -> None:
@@ -39,14 +34,25 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def main(
+def _common(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Hold the options common to all verbs."""
+
+
+def build_app(verbs: Sequence[str] = VERBS) -> typer.Typer:
+    """Build the command with some of its verbs: one that runs need not load the others."""
+    app = typer.Typer(
+        name="cordgap", help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False
+    )
+    app.callback()(_common)
+    for verb in verbs:
+        module = import_module(f"cordgap.cli.{verb}")
+        app.command(verb)(getattr(module, verb))
+    return app
 
 
 def run() -> None:
@@ -56,8 +62,9 @@ def run() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     start_output()
+    wanted = sys.argv[1:2]
     try:
-        app()
+        build_app(wanted if wanted and wanted[0] in VERBS else VERBS)()
     except SystemExit as stop:
         if stop.code == 2:
             words = "the command line cannot be read; the message is on stderr"
