@@ -5,6 +5,7 @@ Errors stop: no number may be given. Findings are doubts that stay with the numb
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ SAFETY_SENTENCES = (
 )
 
 Severity = Literal["info", "warning", "error"]
+InputWord = Literal["usable", "usable with warnings", "refused"]
 
 
 class CordgapError(Exception):
@@ -89,3 +91,11 @@ class Finding:
     found: str | None = None
     expected: str | None = None
     action: str | None = None
+
+
+def verdict_of(findings: Iterable[Finding]) -> InputWord:
+    """Return the verdict on an input: an error refuses it, a warning qualifies it."""
+    severities = {finding.severity for finding in findings}
+    if "error" in severities:
+        return "refused"
+    return "usable with warnings" if "warning" in severities else "usable"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from cordgap.case.case import Case, InputFile, Prescription
 from cordgap.case.structure import Structure
 from cordgap.check.findings import case_findings
 from cordgap.dvh.solid import build_solid
-from cordgap.errors import AmbiguousInputError, CordgapError, Finding, Severity
+from cordgap.errors import (
+    AmbiguousInputError,
+    CordgapError,
+    Finding,
+    InputWord,
+    Severity,
+    verdict_of,
+)
 from cordgap.separation.select import choose_cord, choose_target
-
-Word = Literal["usable", "usable with warnings", "refused"]
 
 
 @dataclass(frozen=True)
 class InputVerdict:
     """Verdict, findings, the files that were used, and the structures that were chosen."""
 
-    word: Word
+    word: InputWord
     findings: tuple[Finding, ...]
     used: tuple[InputFile, ...]
     cord: Structure | None = None
@@ -81,10 +85,4 @@ def judge(
             case, cord=chosen_cord, target=chosen_target, prescription=prescription
         )
     unique = tuple(dict.fromkeys(found))
-    severities = {f.severity for f in unique}
-    word: Word = "usable"
-    if "error" in severities:
-        word = "refused"
-    elif "warning" in severities:
-        word = "usable with warnings"
-    return InputVerdict(word, unique, used, chosen_cord, chosen_target)
+    return InputVerdict(verdict_of(unique), unique, used, chosen_cord, chosen_target)

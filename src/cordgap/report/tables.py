@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
-from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding
+from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding, verdict_of
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
@@ -198,22 +198,15 @@ def check_document(
         Why there is none; ignored where there is one.
     """
     found = list(findings)
-    worst = {f.severity for f in found}
-    verdict = "usable"
-    if "error" in worst:
-        verdict = "refused"
-    elif "warning" in worst:
-        verdict = "usable with warnings"
-    done = second_calculation is not None
     return {
         "schema": "cordgap.check/1",
         "cordgap_version": __version__,
-        "verdict": verdict,
+        "verdict": verdict_of(found),
         "findings": [finding_part(f) for f in found],
         "files_used": [input_part(f) | {"kind": f.kind} for f in used],
         "files_ignored": [{"file": file, "reason": reason} for file, reason in ignored],
         "second_calculation": second_calculation,
-        "second_calculation_reason": None if done else second_calculation_reason,
+        "second_calculation_reason": None if second_calculation else second_calculation_reason,
         "safety": list(SAFETY_SENTENCES),
     }
 

@@ -52,7 +52,7 @@ def answer_goals(
         elif method == "trim":
             estimate = _by_trim(anatomy, plan, goal, is_headline, max_mm, findings)
         elif method == "plan-gradient":
-            estimate = _by_plan_gradient(anatomy, plan, goal, is_headline, max_mm)
+            estimate = _by_plan_gradient(anatomy, plan, goal, max_mm)
         else:
             estimate = _without_plan(plan, is_headline, max_mm)
         rows.append(_row(plan, goal, is_headline, estimate))
@@ -115,7 +115,7 @@ def _by_trim(
         )
     if estimate.required_mm is not None and estimate.interval_mm is not None:
         if headline:
-            _warn_of_cold_core(anatomy, plan, goal, findings)
+            _warn_of_cold_core(anatomy, plan, findings)
         close = [limit for limit in plan.limits if limit.is_close]
         if close:
             estimate = _span_both(anatomy, plan, close, estimate, max_mm, headline, findings)
@@ -153,9 +153,7 @@ def _span_both(
     )
 
 
-def _by_plan_gradient(
-    anatomy: Anatomy, plan: Plan, goal: Goal, headline: bool, max_mm: float
-) -> Estimate:
+def _by_plan_gradient(anatomy: Anatomy, plan: Plan, goal: Goal, max_mm: float) -> Estimate:
     """Row of one coverage goal."""
     if str(goal) not in PLAN_GRADIENT_GOALS:
         return Estimate(
@@ -223,7 +221,7 @@ def _without_plan(plan: Plan, headline: bool, max_mm: float) -> Estimate:
     return population_falloff(limits, plan.rx_gy, max_mm=max_mm)
 
 
-def _warn_of_cold_core(anatomy: Anatomy, plan: Plan, goal: Goal, findings: list[Finding]) -> None:
+def _warn_of_cold_core(anatomy: Anatomy, plan: Plan, findings: list[Finding]) -> None:
     """Say how much of the cold target lies away from the cord: separation does not cure that."""
     cells = anatomy.cells
     cold = cells.dose_gy < 0.95 * plan.rx_gy

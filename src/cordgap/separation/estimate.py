@@ -126,7 +126,7 @@ def estimate_separation(
         make_for=make_for,
         resection_cc=removed,
         resection_inside_canal_cc=inside,
-        status=_status(estimate, present, plan, rows),
+        status=_status(estimate, present),
         reason=estimate.reason,
         curve=separation_curve(anatomy, plan, chosen, max_mm),
         map=gaps,
@@ -212,9 +212,7 @@ def _overlap(anatomy: Anatomy, findings: list[Finding]) -> float:
     return overlap
 
 
-def _status(
-    estimate: Estimate, present: float, plan: Plan, rows: Sequence[CoverageGoal]
-) -> SeparationStatus:
+def _status(estimate: Estimate, present: float) -> SeparationStatus:
     if estimate.required_mm is None:
         return "not evaluable" if estimate.reachable else "not reachable within max-mm"
     return "already sufficient" if estimate.required_mm <= present + 1e-9 else "ok"
