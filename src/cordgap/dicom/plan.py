@@ -17,6 +17,7 @@ SAME_DOSE_GY = 0.005
 MAX_PRESCRIPTION_GY = 150.0
 # The dose of the beams at their reference point and the prescription differ by normalisation.
 BEAM_DOSE_TOLERANCE = 0.1
+BEAM_DOSE_ROUND_OFF = 0.005
 _POINTS = ("COORDINATES", "POINT")
 
 
@@ -157,7 +158,8 @@ def _against_beams(prescription: Prescription, beam_gy: float | None, file: str)
     if beam_gy is None:
         return []
     course_gy = beam_gy * prescription.fractions
-    if abs(course_gy - prescription.dose_gy) <= BEAM_DOSE_TOLERANCE * prescription.dose_gy:
+    apart = abs(course_gy - prescription.dose_gy) / prescription.dose_gy
+    if apart <= BEAM_DOSE_ROUND_OFF:
         return []
     return [
         Finding(
@@ -165,6 +167,7 @@ def _against_beams(prescription: Prescription, beam_gy: float | None, file: str)
             f"the beams of the plan give {beam_gy:g} Gy in each of {prescription.fractions} "
             f"fraction(s), which makes {course_gy:g} Gy; prescribed are "
             f"{prescription.dose_gy:g} Gy",
+            severity="warning" if apart > BEAM_DOSE_TOLERANCE else "info",
             file=file,
             found=f"{course_gy:g} Gy",
             expected=f"{prescription.dose_gy:g} Gy",
