@@ -31,7 +31,6 @@ from cordgap.report.parts import (
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
-    from cordgap.check.compare import SecondCalculation
     from cordgap.dvh.solid import Between, Ends
     from cordgap.dvh.structures import StructureResult
     from cordgap.limits.protocol import Protocol
@@ -155,24 +154,6 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
         "exit_code": result.exit_code,
         "warnings": warning_parts(result.findings),
         "safety": list(SAFETY_SENTENCES),
-    }
-
-
-def second_part(second: SecondCalculation) -> Document:
-    """Return a second calculation beside the main one."""
-    return {
-        "program": second.program,
-        "rows": [
-            {
-                "roi_name": row.roi_name,
-                "metric": row.metric,
-                "unit": row.unit,
-                "main": rounded(row.main),
-                "second": rounded(row.second),
-                "difference_percent": rounded(row.difference_percent),
-            }
-            for row in second.rows
-        ],
     }
 
 
