@@ -22,14 +22,16 @@ GRID = {"position": (-30.0, -31.0, -21.0), "spacing": (2.0, 2.5), "size": (15, 3
 
 def steep(x, y, z):
     """12 to 28 Gy across the cord; nothing is symmetric."""
-    return 20 + 0.9 * x - 0.5 * y + 0.11 * z + 0.002 * x * y
+    return np.maximum(20 + 0.9 * x - 0.5 * y + 0.11 * z + 0.002 * x * y, 0.0)
 
 
 def plan(build, folder, rois=None, dose=None, **how):
-    rois = rois or {"SpinalCord": build.tube(z=range(-12, 13, 3), n=48)}
+    rtstruct = build.rtstruct(rois or {"SpinalCord": build.tube(z=range(-12, 13, 3), n=48)})
+    for item in rtstruct.RTROIObservationsSequence:
+        item.RTROIInterpretedType = ""  # of type 2 in the standard; dicompyler-core needs it
     return build.plan_folder(
         folder,
-        rtstruct=build.rtstruct(rois),
+        rtstruct=rtstruct,
         rtdose=dose or build.rtdose(steep, **(GRID | how)),
     )
 
@@ -62,8 +64,8 @@ def stray_point(build):
     return {"SpinalCord": [*build.tube(n=48), ("POINT", np.array([[0.0, 0.0, 13.0]]))]}
 
 
-def one_missing(build):
-    return {"SpinalCord": build.tube(z=[-12, -9, -6, -3, 3, 6, 9, 12], n=48)}
+def coarser_below(build):
+    return {"SpinalCord": build.tube(z=[-18, -12, -6, 0, 3, 6, 9, 12], n=48)}
 
 
 def leaning(build):
@@ -85,7 +87,7 @@ def beyond(build):
         (drawn_twice, {}, {"contours-as-drawn"}),
         (jittered, {}, {"contours-as-drawn"}),
         (stray_point, {}, {"contours-as-drawn"}),
-        (one_missing, {}, {"smallest-gap"}),
+        (coarser_below, {}, {"smallest-gap"}),
         (leaning, {}, {"one-dose-plane"}),
         (beyond, {}, {"volume-outside-dose"}),
         (None, {"orientation": (-1, 0, 0, 0, -1, 0), "position": (32.0, 29.0, -21.0)}, set()),
@@ -95,7 +97,7 @@ def beyond(build):
     ],
     ids=[
         "plain", "absolute offsets", "contour drawn twice", "jittered plane", "stray point",
-        "missing plane", "leaning cord", "cord beyond the grid", "prone", "decubitus",
+        "coarser planes below", "leaning cord", "cord beyond the grid", "prone", "decubitus",
         "decreasing offsets", "16 bits",
     ],
 )  # fmt: skip
@@ -114,16 +116,17 @@ def test_every_difference_is_explained(build, tmp_path, rois, grid, expected):
 
 
 def test_known_sizes(build, tmp_path):
-    """Duplicates erase one of nine planes; a point half a gap beyond the end halves the volume."""
-    def volume(rois, name):
+    """A duplicate erases one of nine planes; a point sets the thickness of all of them."""
+
+    def share(rois, name):
         found = second(plan(build, tmp_path / name, rois(build)))
         row = next(r for r in found.rows if r.metric == "volume")
-        return next(c.change for c in row.causes if c.cause == "contours-as-drawn") / row.main
+        change = next(c.change for c in row.causes if c.cause == "contours-as-drawn")
+        return change / (row.second - change)
 
-    # Pixels of 5 mm2 on a circle of 113 mm2: a plane counts 2 % more or less.
-    assert volume(drawn_twice, "a") == pytest.approx(-1 / 9, abs=0.02)
+    assert share(drawn_twice, "a") == pytest.approx(-1 / 9, abs=1e-6)
     # 1 mm in place of 3 mm as the thickness of every plane.
-    assert volume(stray_point, "b") == pytest.approx(-2 / 3, abs=0.02)
+    assert share(stray_point, "b") == pytest.approx(-2 / 3, abs=1e-6)
 
 
 def test_a_cord_between_the_pixels_cannot_be_counted(build, tmp_path):
@@ -185,7 +188,7 @@ def test_the_sum_of_beams_is_written_for_it(build, tmp_path):
     alone = second(plan(build, tmp_path / "whole"))
     for row, whole in zip(found.rows, alone.rows, strict=True):
         # The sum is rounded to 32 bits, at most a bin apart.
-        assert row.second == pytest.approx(whole.second, abs=BIN_GY)
+        assert row.second == pytest.approx(whole.second, abs=1.01 * BIN_GY)
 
 
 def test_no_dose_and_no_files(build, tmp_path):

@@ -8,7 +8,7 @@ differently. Nothing here is used for a result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -342,12 +342,12 @@ def _binned(counted: _Counted) -> Values:
 
 
 def changes(main: Values, taken: Iterable[tuple[str, Values]]) -> Iterator[tuple[str, Values]]:
-    """Return what each step changed; None where the metric is not known before or after."""
-    before: Mapping[str, float | None] = main
+    """Return what each step changed, against the last step that knew the metric; else None."""
+    known = dict(main)
     for cause, values in taken:
-        yield cause, {
-            name: None if value is None or before.get(name) is None
-            else value - float(before[name] or 0.0)
-            for name, value in values.items()
-        }  # fmt: skip
-        before = values
+        change: Values = {}
+        for name, value in values.items():
+            before = known.get(name)
+            change[name] = None if value is None or before is None else value - before
+            known[name] = before if value is None else value
+        yield cause, change
