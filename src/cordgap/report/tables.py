@@ -195,15 +195,20 @@ def check_document(
 def error_document(error: Exception) -> Document:
     """Return an error that stopped the program as ``cordgap.error/1``.
 
-    The message of an error that is not cordgap's own is kept out: it may hold anything.
+    The message of an error that is not cordgap's own is kept out: it may hold anything. Of one of
+    the operating system the reason is kept without the path, which may hold a name.
     """
-    known = isinstance(error, CordgapError | OSError)
+    message = "unexpected error; see the log"
+    if isinstance(error, CordgapError):
+        message = str(error)
+    elif isinstance(error, OSError):
+        message = error.strerror or type(error).__name__
     return {
         "schema": "cordgap.error/1",
         "cordgap_version": __version__,
         "error": {
             "type": type(error).__name__,
-            "message": str(error) if known else "unexpected error; see the log",
+            "message": message,
         },
         "exit_code": UNUSABLE_EXIT_CODE,
     }
