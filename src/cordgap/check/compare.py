@@ -1,4 +1,4 @@
-"""The main calculation beside the second one, metric by metric, and what explains the difference."""
+"""The main calculation beside the second one, metric by metric, and what makes them differ."""
 
 from __future__ import annotations
 
@@ -236,4 +236,3 @@ def _unexplained_failure(missing: NotCalculated) -> list[Finding]:
             action="compare the numbers with the planning system",
         )
     ]
-

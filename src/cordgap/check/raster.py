@@ -116,7 +116,7 @@ def values_of_bins(counts_cc: FloatArray, edges_gy: FloatArray) -> Values:
         nearest = edges_gy[int(np.argmin(np.abs(counts_cc - cc)))]
         values[f"D{cc:g}cc"] = float(nearest) if cc <= total else None
     for percent in HOTTEST_PERCENT:
-        share = np.abs(counts_cc / total * 100 - percent)
+        share = np.abs(100 * counts_cc / total - percent)
         values[f"D{percent:g}%"] = float(edges_gy[int(np.argmin(share))])
     return values
 
@@ -161,9 +161,7 @@ def steps(
     yield "pixel-centres", _values(_count(flat, dose, 1))
     gaps = np.diff([plane.z_mm for plane in structure.planes])
     smallest = float(gaps.min()) if gaps.size else 0.0
-    flat = [
-        _Flat(plane.z_mm, plane.contours, smallest, None) for plane in structure.planes
-    ]
+    flat = [_Flat(plane.z_mm, plane.contours, smallest, None) for plane in structure.planes]
     yield "smallest-gap", _values(_count(flat, dose, 1))
     flat = _planes_as_drawn(as_drawn)
     yield "contours-as-drawn", _values(_count(flat, dose, 1))
@@ -199,8 +197,9 @@ def _count(
         slices = dose.geometry.slices_around(np.r_[lower, z], np.r_[upper, z])[1:]
         x_mm, y_mm = dose.geometry.x_mm[slices[1]], dose.geometry.y_mm[slices[0]]
         cell_mm2 = dose.geometry.spacing_mm[0] * dose.geometry.spacing_mm[1] / parts**2
-        fine_x, fine_y = _refined(x_mm, lower[0], upper[0], parts), _refined(
-            y_mm, lower[1], upper[1], parts
+        fine_x, fine_y = (
+            _refined(x_mm, lower[0], upper[0], parts),
+            _refined(y_mm, lower[1], upper[1], parts),
         )
         inside = inside_lattice(plane.rings, fine_x, fine_y)
         number = int(inside.sum())
@@ -336,9 +335,11 @@ def _binned(counted: _Counted) -> Values:
     if not counted.volume_cc.sum() > 0:
         return dict.fromkeys(metric_names())
     index = np.floor(counted.dose_gy * 100 + 1e-9).astype(np.intp)
-    counts = np.bincount(np.maximum(index, 0), weights=counted.volume_cc)
-    above = np.cumsum(counts[::-1])[::-1]
-    return values_of_bins(above, np.arange(above.size + 1) * BIN_GY)
+    # Every pixel stands for the same volume here; counting first keeps equally near bins equal.
+    counts = np.bincount(np.maximum(index, 0)).astype(np.float64)
+    above: FloatArray = np.cumsum((counts * counted.total_cc / counts.sum())[::-1])[::-1]
+    edges: FloatArray = np.arange(above.size + 1) * BIN_GY
+    return values_of_bins(above, edges)
 
 
 def changes(main: Values, taken: Iterable[tuple[str, Values]]) -> Iterator[tuple[str, Values]]:

@@ -114,7 +114,9 @@ def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> Sec
             stated: Values = {"volume": total, "Mean": mean, "Max": highest}
             for cc in HOTTEST_CC:
                 there = cc <= total
-                stated[f"D{cc:g}cc"] = float(found.dose_constraint(cc, "cc").value) if there else None
+                stated[f"D{cc:g}cc"] = (
+                    float(found.dose_constraint(cc, "cc").value) if there else None
+                )
             for percent in HOTTEST_PERCENT:
                 stated[f"D{percent:g}%"] = float(found.dose_constraint(percent).value)
         except Exception as error:

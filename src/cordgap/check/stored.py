@@ -23,9 +23,9 @@ from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import CordgapError, Finding, StructureError
 
-# Planning systems differ in volume by up to a tenth from one another; beyond a quarter it is another
-# structure, or another version of it. On top of that, what each makes of the ends of a structure,
-# and half a pixel of a CT of 1 mm on its sides, which is much of a thin one.
+# Planning systems differ in volume by up to a tenth from one another; beyond a quarter it is
+# another structure, or another version of it. On top of that, what each makes of the ends of a
+# structure, and half a pixel of a CT of 1 mm on its sides, which is much of a thin one.
 VOLUME_SHARE = 0.25
 SIDE_MM = 0.5
 # The mean of the same structure in the same dose does not depend on how it is counted.
@@ -218,7 +218,7 @@ def _differs(file: str, structure: Structure | None, what: str) -> Finding:
         f"dose: {what}",
         roi_name=structure.roi_name if structure else None,
         file=file,
-        action="see that dose and structure set are of the same version; the stored one is not used",
+        action="see that dose and structure set are of the same version",
     )
 
 

@@ -58,7 +58,11 @@ def check(
         verdict = judge(None, refusal)
     else:
         verdict = judge(
-            case, stored_notes(case), cord=options.cord, target=options.target, prescription=prescription
+            case,
+            stored_notes(case),
+            cord=options.cord,
+            target=options.target,
+            prescription=prescription,
         )
     second = None
     if second_calc and case is not None and verdict.word != "refused":

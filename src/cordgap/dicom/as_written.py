@@ -1,7 +1,7 @@
 """What a file says word by word, for programs that take it so: nothing cleaned, nothing put right.
 
-:mod:`cordgap.dicom.structures` and :mod:`cordgap.dicom.dose` are what numbers are made from; this is
-for explaining what another program made of the same files.
+Numbers are made from :mod:`cordgap.dicom.structures` and :mod:`cordgap.dicom.dose`; this is for
+explaining what another program made of the same files.
 """
 
 from __future__ import annotations

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cordgap.dicom.contours import parse_decimals
-from cordgap.dicom.dataset import items, numbers, open_dataset, raw_bytes, reading, text, whole_number
+from cordgap.dicom.dataset import (
+    items,
+    numbers,
+    open_dataset,
+    raw_bytes,
+    reading,
+    text,
+    whole_number,
+)
 from cordgap.errors import DicomError, Finding
 
 FloatArray = NDArray[np.float64]

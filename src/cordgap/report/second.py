@@ -93,9 +93,11 @@ def _row_lines(row: ComparedMetric) -> list[str]:
         f"{row.unit:<3}{shown} {row.status}"
     ]
     total = abs(row.difference or 0.0)
-    for cause in row.causes:
-        if abs(cause.change) >= _WORTH_SAYING * total:
-            lines.append(f"      {row.percent(cause.change) or 0.0:+6.1f} %  {cause.words}")
+    lines += [
+        f"      {row.percent(cause.change) or 0.0:+6.1f} %  {cause.words}"
+        for cause in row.causes
+        if abs(cause.change) >= _WORTH_SAYING * total
+    ]
     if row.status == "not explained" and row.left_over is not None:
         lines.append(f"      {row.percent(row.left_over) or 0.0:+6.1f} %  not explained")
     return lines
