@@ -337,9 +337,8 @@ def _binned(counted: _Counted) -> Values:
     index = np.floor(counted.dose_gy * 100 + 1e-9).astype(np.intp)
     # Every pixel stands for the same volume here; counting first keeps equally near bins equal.
     counts = np.bincount(np.maximum(index, 0)).astype(np.float64)
-    above: FloatArray = np.cumsum((counts * counted.total_cc / counts.sum())[::-1])[::-1]
-    edges: FloatArray = np.arange(above.size + 1) * BIN_GY
-    return values_of_bins(above, edges)
+    above = np.cumsum((counts * counted.total_cc / counts.sum())[::-1])[::-1]
+    return values_of_bins(np.asarray(above, np.float64), np.arange(above.size + 1.0) * BIN_GY)
 
 
 def changes(main: Values, taken: Iterable[tuple[str, Values]]) -> Iterator[tuple[str, Values]]:

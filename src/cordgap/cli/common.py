@@ -384,10 +384,9 @@ def report_error(error: Exception) -> int:
     if isinstance(error, CordgapError):
         print(f"cordgap: error: {error}", file=sys.stderr)
     elif isinstance(error, OSError):
-        # Folders are often named after patients: the file alone.
-        file = None if error.filename is None else Path(os.fsdecode(error.filename))
-        where = "" if file is None or file.is_dir() else f"{file.name}: "
-        print(f"cordgap: error: {where}{error.strerror or error}", file=sys.stderr)
+        from cordgap.report.files import words_of
+
+        print(f"cordgap: error: {words_of(error)}", file=sys.stderr)
     else:
         print(
             f"cordgap: unexpected {type(error).__name__}; this is a fault of cordgap, please "

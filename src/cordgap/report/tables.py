@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
 from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding, verdict_of
+from cordgap.report.files import words_of
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
@@ -202,7 +203,7 @@ def error_document(error: Exception) -> Document:
     if isinstance(error, CordgapError):
         message = str(error)
     elif isinstance(error, OSError):
-        message = error.strerror or type(error).__name__
+        message = words_of(error)
     return {
         "schema": "cordgap.error/1",
         "cordgap_version": __version__,
