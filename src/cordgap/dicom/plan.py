@@ -68,7 +68,10 @@ def _refuse_truncated(ds: Dataset, file: str) -> None:
 
 
 def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
-    """Return (name, dose in Gy) of each target, points only where nothing else has a dose."""
+    """Return (name, dose in Gy) of each target, points only where nothing else has a dose.
+
+    Targets are numbered: DoseReferenceDescription is free text and may name the patient.
+    """
     found: list[tuple[bool, str, float]] = []
     for reference in items(ds, "DoseReferenceSequence"):
         if text(reference, "DoseReferenceType").upper() != "TARGET":
@@ -82,8 +85,7 @@ def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
         if value is None or not value[0] > 0:
             continue
         is_point = text(reference, "DoseReferenceStructureType").upper() in _POINTS
-        name = text(reference, "DoseReferenceDescription") or "a target"
-        found.append((is_point, name, value[0]))
+        found.append((is_point, f"target {len(found) + 1}", value[0]))
     areas = [(name, dose) for is_point, name, dose in found if not is_point]
     return areas or [(name, dose) for _, name, dose in found]
 
