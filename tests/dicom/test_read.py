@@ -223,11 +223,14 @@ def test_a_dose_of_two_plans_leaves_the_prescription_open(build, tmp_path):
     assert {"prescription-ambiguous", "dose-summation-unusual"} <= codes(case)
 
 
-@pytest.mark.parametrize(("beam_gy", "is_told"), [(6.0, False), (6.5, False), (3.0, True)])
-def test_prescription_against_the_doses_of_the_beams(build, tmp_path, beam_gy, is_told):
+@pytest.mark.parametrize(
+    ("beam_gy", "severity"), [(6.0, None), (6.02, None), (6.5, "info"), (3.0, "warning")]
+)
+def test_prescription_against_the_doses_of_the_beams(build, tmp_path, beam_gy, severity):
     plan = build.rtplan()
     for beam in plan.FractionGroupSequence[0].ReferencedBeamSequence:
         beam.BeamDose = f"{beam_gy}"
     case = read_case(build.plan_folder(tmp_path, rtplan=plan))
     assert case.prescription.dose_gy == 24
-    assert ("prescription-beam-dose" in codes(case)) == is_told
+    told = {f.code: f.severity for f in case.findings}
+    assert told.get("prescription-beam-dose") == severity
