@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordgap.dicom.contours import parse_decimals
+from cordgap.dicom.dataset import parse_decimals
 
 finite = st.floats(-1e6, 1e6, allow_nan=False).map(lambda v: float(f"{v:.8g}"))
 

@@ -20,10 +20,16 @@ StructureStatus = Literal["ok", "empty", "unsupported"]
 # millimetre (dicompyler reads such a pair as two slabs), no planning system contours finer.
 PLANE_TOLERANCE_MM = 0.05
 PLANE_TOLERANCE_FRACTION = 0.01
+# Points closer than this are the same.
+_SAME_POINT_MM = 1e-3
 # Less is round-off of the writer.
 JITTER_REPORT_MM = 1e-3
 # A contour smaller than this is a slip of the pen, not anatomy.
 SLIVER_MM2 = 1.0
+# Beyond these nothing of a patient is left, and the work would have no end.
+MAX_EXTENT_MM = 3000.0
+MAX_PLANES = 2000
+MAX_CONTOURS_OF_PLANE = 500
 # A contour is planar when its points leave its plane by less than this.
 MAX_OUT_OF_PLANE_MM = 0.1
 
@@ -150,6 +156,8 @@ def structure_from_contours(
                 severity="info",
             )
         )
+    if status == "ok" and (excess := _beyond_measure(flat)):
+        status, reason, flat = "unsupported", excess, []
     planes, plane_notes = _group_planes(flat, roi_name, uneven_mm, is_xor=is_xor)
     notes.extend(plane_notes)
     notes.extend(_slivers(planes, roi_name))
@@ -181,6 +189,24 @@ def _is_flat(points: FloatArray) -> bool:
     return float(np.abs(away[:, 0] * far[1] - away[:, 1] * far[0]).max()) < 1e-6
 
 
+def _beyond_measure(flat: list[tuple[float, FloatArray]]) -> str | None:
+    """Say what is too large or too many in a structure to be of a patient."""
+    if not flat:
+        return None
+    z = np.sort([level for level, _ in flat])
+    corners = np.array([np.r_[p.min(axis=0), p.max(axis=0)] for _, p in flat])
+    extent = np.r_[corners[:, 2:].max(axis=0) - corners[:, :2].min(axis=0), z[-1] - z[0]].max()
+    if not extent <= MAX_EXTENT_MM:
+        return f"it is {extent:.4g} mm long, expected at most {MAX_EXTENT_MM:g}"
+    starts = np.flatnonzero(np.diff(z, prepend=-np.inf) > PLANE_TOLERANCE_MM)
+    if starts.size > MAX_PLANES:
+        return f"it has {starts.size} planes, expected at most {MAX_PLANES}"
+    most = int(np.diff(np.r_[starts, z.size]).max())
+    if most > MAX_CONTOURS_OF_PLANE:
+        return f"a plane has {most} contours, expected at most {MAX_CONTOURS_OF_PLANE}"
+    return None
+
+
 def _group_planes(
     flat: list[tuple[float, FloatArray]], roi_name: str, uneven_mm: float, *, is_xor: bool
 ) -> tuple[list[ContourPlane], list[Finding]]:
@@ -197,15 +223,12 @@ def _group_planes(
     planes: list[ContourPlane] = []
     duplicates = 0
     for first, last in itertools.pairwise(starts):
-        kept: list[FloatArray] = []
-        for i in order[first:last]:
-            points = flat[i][1]
-            if any(_same_contour(points, other) for other in kept):
-                duplicates += 1
-                if not is_xor:
-                    continue
+        on_plane = [flat[i][1] for i in order[first:last]]
+        copies = _copies(on_plane)
+        duplicates += len(copies)
+        kept = [c for i, c in enumerate(on_plane) if is_xor or i not in copies]
+        for points in kept:
             points.flags.writeable = False
-            kept.append(points)
         uneven_mm = max(uneven_mm, float(z[last - 1] - z[first]))
         planes.append(ContourPlane(float(np.mean(z[first:last])), tuple(kept), is_xor))
     notes = []
@@ -248,8 +271,27 @@ def _slivers(planes: list[ContourPlane], roi_name: str) -> list[Finding]:
     ]
 
 
-def _same_contour(a: FloatArray, b: FloatArray) -> bool:
-    """Tell whether two contours visit the same points, from any start, in either direction."""
-    if a.shape != b.shape or not np.allclose(a.mean(axis=0), b.mean(axis=0), rtol=0, atol=1e-3):
-        return False
-    return bool(np.allclose(a[np.lexsort(a.T)], b[np.lexsort(b.T)], rtol=0, atol=1e-3))
+def _copies(contours: list[FloatArray]) -> set[int]:
+    """Return the indices of contours that visit the same points as an earlier one.
+
+    From any start, in either direction. What does not depend on the order of points is compared
+    first, so that a plane of hundreds of contours is not compared pair by pair.
+    """
+    if len(contours) < 2:
+        return set()
+    summary = np.array(
+        [[len(c), *c.mean(axis=0), np.sqrt((c * c).sum(axis=1).mean())] for c in contours]
+    )
+    found: set[int] = set()
+    for i in range(1, len(contours)):
+        alike = (np.abs(summary[:i] - summary[i]) < _SAME_POINT_MM).all(axis=1)
+        if any(
+            j not in found and _same_points(contours[i], contours[j]) for j in np.flatnonzero(alike)
+        ):
+            found.add(i)
+    return found
+
+
+def _same_points(a: FloatArray, b: FloatArray) -> bool:
+    a, b = a[np.lexsort(np.round(a, 2).T)], b[np.lexsort(np.round(b, 2).T)]
+    return bool(np.allclose(a, b, rtol=0, atol=_SAME_POINT_MM))

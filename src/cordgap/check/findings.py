@@ -32,6 +32,9 @@ _HIGHEST_MAXIMUM = 3.0
 _TARGET_MEDIAN = (0.7, 1.6)
 # A dose grid that ends where the dose is still this share of its maximum was cut.
 _CUT_SHARE = 0.5
+# Mean cross-section of what may be called a cord: the largest cords with a generous pen, the
+# smallest with a narrow one. A PRV or canal of that name is larger, a vertebra or target much so.
+_CORD_AREA_MM2 = (20.0, 350.0)
 # Gradients are read where the cord is, with this share of its samples above them.
 _STEEP_SHARE = 0.05
 
@@ -53,6 +56,8 @@ def case_findings(
     """
     solids = {word: _solid(s) for word, s in (("cord", cord), ("target", target))}
     found: list[Finding] = []
+    if cord is not None and cord.role == "cord" and solids["cord"]:
+        found += _size(cord, solids["cord"])
     if solids["cord"] and solids["target"] and cord and target:
         found += _length(case, cord, target, solids["cord"], solids["target"])
     if case.dose is None:
@@ -90,6 +95,26 @@ def _solid(structure: Structure | None) -> Solid | None:
         return build_solid(structure)
     except StructureError:
         return None
+
+
+def _size(cord: Structure, solid: Solid) -> list[Finding]:
+    """Whether the cross-section of a cord is that of a cord."""
+    bottom, top = solid.z_range_mm
+    area = solid.volume_mm3 / (top - bottom)
+    low, high = _CORD_AREA_MM2
+    if low <= area <= high:
+        return []
+    return [
+        Finding(
+            "cord-size-implausible",
+            f"{cord.roi_name} has a cross-section of {area:.0f} mm2 on average; a spinal cord has "
+            "50 to 120: is it the cord?",
+            roi_name=cord.roi_name,
+            found=f"{area:.0f} mm2",
+            expected=f"{low:g} to {high:g} mm2",
+            action="look at the contours of the cord",
+        )
+    ]
 
 
 def _length(

@@ -11,8 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dicom.contours import parse_decimals
-from cordgap.dicom.dataset import items, numbers, open_dataset, raw_bytes, reading, whole_number
+from cordgap.dicom.dataset import (
+    items,
+    numbers,
+    open_dataset,
+    parse_decimals,
+    raw_bytes,
+    reading,
+    whole_number,
+)
 from cordgap.errors import DicomError
 
 _CONTOUR_DATA = 0x30060050

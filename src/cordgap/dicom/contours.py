@@ -8,7 +8,6 @@ writers that mark values over 64 kB as of unknown type (VR UN).
 from __future__ import annotations
 
 import struct
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +15,14 @@ from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from cordgap.dicom.dataset import items, raw_bytes
+from cordgap.dicom.dataset import items, parse_decimals, raw_bytes
 
 # PS3.3 C.8.8.6.3: contours of this type are combined by exclusive or, plane by plane.
 XOR = ("CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 CLOSED = ("CLOSED_PLANAR", *XOR)
+# No structure has as many; they would take minutes to read.
+MAX_CONTOURS = 20_000
+MAX_POINTS = 100_000
 # PS3.3 C.8.8.6.1: the types that enclose nothing.
 OPEN = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 # Points that a writer may count differently: a closing point that it does or does not repeat.
@@ -50,32 +52,10 @@ class RawContours:
     is_xor: bool = False
     slab_thickness_mm: float | None = None
 
-
-def parse_decimals(data: bytes) -> NDArray[np.float64]:
-    """Parse numbers separated by backslashes.
-
-    Raises
-    ------
-    ValueError
-        When a value is not a finite number (an empty value between backslashes included).
-
-    Examples
-    --------
-    >>> parse_decimals(b"1.5\\\\-2\\\\3e1 ").tolist()
-    [1.5, -2.0, 30.0]
-    """
-    stripped = data.strip(b" \0\r\n\t")
-    if not stripped:
-        return np.empty(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            values = np.fromstring(stripped.decode("ascii"), dtype=np.float64, sep="\\")
-        except DeprecationWarning:
-            values = np.array([float(v) for v in stripped.split(b"\\")])
-    if values.size != stripped.count(b"\\") + 1 or not np.isfinite(values).all():
-        raise ValueError("not a list of finite numbers")
-    return values
+    @property
+    def lines(self) -> int:
+        """Number of open lines left out: among closed contours they may have been meant as such."""
+        return sum(count for kind, count in self.left_out if kind.upper() in OPEN[1:])
 
 
 def read_contours(roi: Dataset) -> RawContours:
@@ -87,6 +67,8 @@ def read_contours(roi: Dataset) -> RawContours:
     miscounted = unknown = 0
     kinds = set()
     written = _written_contours(roi)
+    if written is not None and written > MAX_CONTOURS:
+        return RawContours((), damage=(f"{written} contours, expected at most {MAX_CONTOURS}",))
     contours = items(roi, "ContourSequence")
     if written is not None and written != len(contours):
         damage.append(f"{written} contours are written and {len(contours)} can be read")
@@ -113,6 +95,9 @@ def read_contours(roi: Dataset) -> RawContours:
             )
             continue
         points = values.size // 3
+        if points > MAX_POINTS:
+            damage.append(f"contour {index} has {points} points, expected at most {MAX_POINTS}")
+            continue
         if count and count not in (points, values.size):
             if abs(count - points) > _FORGIVEN_POINTS:
                 damage.append(f"contour {index} holds {points} points and states {count:g}")

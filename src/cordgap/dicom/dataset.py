@@ -16,7 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
+from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
@@ -30,6 +33,15 @@ DEFER_BYTES = 1 << 20
 # Larger than any dose that was met; small enough to leave room for the work itself.
 MAX_INFLATED_BYTES = 1 << 29
 _META_BYTES = 4096
+# Tags as little-endian bytes, what they stand for, and how many no plan exceeds: the largest
+# structure sets that were met have some ten thousand contours and two hundred structures.
+_CROWDS = {
+    b"\x06\x30\x50\x00": ("contours", 250_000),
+    b"\x06\x30\x26\x00": ("structures", 5_000),
+    b"\x0a\x30\xc0\x00": ("beams", 5_000),
+    b"\x0c\x30\x06\x00": ("references to beams", 20_000),
+}
+_DECIMAL_STRINGS = ("DS", "IS")
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 # DEFLATE packs at most 258 bytes into 2 bits.
@@ -123,6 +135,37 @@ def _inflated_bytes(path: Path, start: int, _modified: int) -> int:
     return size
 
 
+def refuse_crowd(path: Path) -> None:
+    """Refuse a file with more items than any plan has, before they are made into objects.
+
+    Raises
+    ------
+    DicomError
+    """
+    counts = dict.fromkeys(_CROWDS, 0)
+    rest = b""
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            block = rest + block
+            for tag in counts:
+                counts[tag] += block.count(tag) + block.count(_other_endian(tag))
+            rest = block[-3:]
+    for tag, (what, limit) in _CROWDS.items():
+        if counts[tag] > limit:
+            raise DicomError(
+                f"{path.name}: found {counts[tag]} {what}, expected at most {limit}; export the "
+                "plan alone",
+                code="file-too-large",
+                file=path.name,
+                found=f"{counts[tag]} {what}",
+                expected=f"at most {limit}",
+            )
+
+
+def _other_endian(tag: bytes) -> bytes:
+    return tag[1::-1] + tag[3:1:-1]
+
+
 def text(ds: Dataset, keyword: str) -> str:
     """Return an attribute as stripped text; empty where it is absent."""
     value = ds.get(keyword)
@@ -144,6 +187,11 @@ def items(ds: Dataset, keyword: str) -> list[Dataset]:
     return [] if value is None else list(value)
 
 
+def _representation(element: RawDataElement) -> str:
+    """Return the VR of an element; an implicit transfer syntax states none."""
+    return str(element.VR or dictionary_VR(element.tag))
+
+
 def numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
     """Return a numeric attribute of any multiplicity, or None where it is absent or empty.
 
@@ -153,6 +201,11 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
         Without file name, when a value is not a number; the caller knows the file.
     """
     try:
+        element: Any = ds.get_item(keyword)
+        if isinstance(element, RawDataElement) and _representation(element) in _DECIMAL_STRINGS:
+            # As written: one decimal-string object for each number of a long list takes seconds.
+            found = parse_decimals(element.value or b"")
+            return tuple(found.tolist()) or None
         value = ds.get(keyword)
         if value is None or value == "" or value == b"":
             return None
@@ -163,6 +216,33 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
         return tuple(float(v) for v in value)
     except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
         raise DicomError(f"{keyword} is not a number") from error
+
+
+def parse_decimals(data: bytes) -> NDArray[np.float64]:
+    """Parse numbers separated by backslashes.
+
+    Raises
+    ------
+    ValueError
+        When a value is not a finite number (an empty value between backslashes included).
+
+    Examples
+    --------
+    >>> parse_decimals(b"1.5\\\\-2\\\\3e1 ").tolist()
+    [1.5, -2.0, 30.0]
+    """
+    stripped = data.strip(b" \0\r\n\t")
+    if not stripped:
+        return np.empty(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            values = np.fromstring(stripped.decode("ascii"), dtype=np.float64, sep="\\")
+        except DeprecationWarning:
+            values = np.array([float(v) for v in stripped.split(b"\\")])
+    if values.size != stripped.count(b"\\") + 1 or not np.isfinite(values).all():
+        raise ValueError("not a list of finite numbers")
+    return values
 
 
 def whole_number(ds: Dataset, keyword: str) -> int | None:

@@ -24,6 +24,7 @@ from cordgap.dicom.dataset import (
     items,
     open_dataset,
     reading,
+    refuse_crowd,
     text,
     text_parts,
     unique,
@@ -361,6 +362,8 @@ def read_record(path: Path, kind: Kind | None = None) -> FileRecord:
     if kind == "ct":
         return FileRecord(kind, path)
     with reading(path):
+        if kind in ("rtstruct", "rtplan"):
+            refuse_crowd(path)
         ds = open_dataset(path, _KEYWORDS[kind])
         plans = items(ds, "ReferencedRTPlanSequence")
         return FileRecord(

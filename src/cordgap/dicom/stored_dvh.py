@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cordgap.dicom.contours import parse_decimals
 from cordgap.dicom.dataset import (
     items,
     numbers,
     open_dataset,
+    parse_decimals,
     raw_bytes,
     reading,
     text,

@@ -15,7 +15,16 @@ from pydicom.dataset import Dataset
 
 from cordgap.case.structure import Structure, structure_from_contours
 from cordgap.dicom.contours import RawContours, is_whole, read_contours
-from cordgap.dicom.dataset import is_cut, items, numbers, open_dataset, reading, text, whole_number
+from cordgap.dicom.dataset import (
+    is_cut,
+    items,
+    numbers,
+    open_dataset,
+    reading,
+    refuse_crowd,
+    text,
+    whole_number,
+)
 from cordgap.errors import DicomError, Finding, StructureNotFoundError
 
 Wanted = Collection[str] | Callable[[str], bool]
@@ -57,6 +66,7 @@ def read_structures(path: Path, *, wanted: Wanted | None = None) -> StructureSet
         When a wanted name is not in the file.
     """
     with reading(path):
+        refuse_crowd(path)
         ds = open_dataset(path, _KEYWORDS)
         _refuse_truncated(ds, path.name)
         named = _roi_names(ds, path.name)
@@ -246,7 +256,7 @@ def _contour_findings(raw: RawContours, name: str, file: str) -> list[Finding]:
             Finding(
                 "open-contours",
                 f"contours that enclose nothing were left out: {listed}",
-                severity="info",
+                severity="warning" if raw.closed and raw.lines else "info",
                 roi_name=name,
                 file=file,
                 found=listed,

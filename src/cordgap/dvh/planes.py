@@ -22,6 +22,8 @@ _SELF_CROSSING = 5e-3
 # ... and beyond which nobody can say what it encloses.
 _TANGLED = 0.05
 TANGLED = "tangled-contour"
+# A pen crosses its own line a few times, a damaged file hundreds of times.
+_MAX_CROSSINGS = 50
 # Two contours that share more than this of the larger are one contour drawn twice.
 _SAME_CONTOUR = 0.98
 # Point-edge pairs tested at once.
@@ -133,6 +135,8 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
     areas = []
     for i, polygon in enumerate(polygons):
         if not polygon.is_valid:
+            if _crossings(contours[i]) > _MAX_CROSSINGS:
+                return Plane(plane.z_mm, contours, 0.0, None), TANGLED
             fixed = shapely.make_valid(polygon)
             change = abs(fixed.area - shoelace[i])
             if change > _SELF_CROSSING * shoelace[i]:
@@ -141,37 +145,55 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
                 problem = TANGLED
             polygons[i] = fixed
         areas.append(float(polygons[i].area))
+    if problem == TANGLED:
+        return Plane(plane.z_mm, contours, sum(areas), None), problem
     if len(contours) == 1:
         return Plane(plane.z_mm, contours, areas[0], None), problem
+    common = _common_areas(polygons)
     copies = set()
     for i in range(len(polygons)):
-        for j in range(i):
-            if j in copies or not polygons[i].intersects(polygons[j]):
+        for j, shared in common[i]:
+            if j >= i or j in copies:
                 continue
-            common = float(shapely.intersection(polygons[i], polygons[j]).area)
             smaller = min(areas[i], areas[j])
-            if common > _SAME_CONTOUR * max(areas[i], areas[j]):
+            if shared > _SAME_CONTOUR * max(areas[i], areas[j]):
                 # Drawn twice, a little apart: neither a hole nor a second body.
                 copies.add(i)
                 break
-            if _SELF_CROSSING * smaller < common < (1 - _SELF_CROSSING) * smaller:
+            if _SELF_CROSSING * smaller < shared < (1 - _SELF_CROSSING) * smaller:
                 return _merged(plane, polygons), "overlapping-contours"
     if copies:
         kept = [c for i, c in enumerate(contours) if i not in copies]
         return clean_plane(ContourPlane(plane.z_mm, tuple(kept)))[0], "duplicate-contours"
     # Nested or apart: every second level of nesting is a hole.
     total = 0.0
-    for i, polygon in enumerate(polygons):
-        inside = sum(
-            1
-            for j, other in enumerate(polygons)
-            if j != i
-            and areas[j] > areas[i]
-            and other.intersects(polygon)
-            and float(shapely.intersection(other, polygon).area) > 0.5 * areas[i]
-        )
-        total += areas[i] if inside % 2 == 0 else -areas[i]
+    for i, area in enumerate(areas):
+        inside = sum(areas[j] > area and shared > 0.5 * area for j, shared in common[i])
+        total += area if inside % 2 == 0 else -area
     return Plane(plane.z_mm, contours, total, None), problem
+
+
+def _crossings(ring: FloatArray) -> int:
+    """Count how often the edges of a ring cross each other."""
+    import shapely
+
+    edges = shapely.linestrings(np.stack([ring, np.roll(ring, -1, axis=0)], axis=1))
+    return int(shapely.STRtree(edges).query(edges, "crosses").shape[1]) // 2
+
+
+def _common_areas(polygons: list) -> list[list[tuple[int, float]]]:  # type: ignore[type-arg]
+    """Return for each polygon the others that it meets, in order, and the area they share."""
+    import shapely
+
+    every = np.array(polygons, dtype=object)
+    first, second = shapely.STRtree(every).query(every, "intersects")
+    other = first != second
+    first, second = first[other], second[other]
+    shared = shapely.area(shapely.intersection(every[first], every[second]))
+    found: list[list[tuple[int, float]]] = [[] for _ in polygons]
+    for k in np.lexsort((second, first)):
+        found[int(first[k])].append((int(second[k]), float(shared[k])))
+    return found
 
 
 def _exclusive(plane: ContourPlane) -> Plane:

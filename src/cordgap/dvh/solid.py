@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -305,9 +306,22 @@ def build_solid(
     StructureError
         If the structure has no closed axial contour, or a single plane without a thickness.
     """
+    built = _BUILT.setdefault(structure, {})
+    if (between, ends) not in built:
+        built[between, ends] = _build(structure, between, ends)
+    return built[between, ends]
+
+
+# One plan asks for the solid of its cord many times; it goes with the structure.
+_BUILT: WeakKeyDictionary[Structure, dict[tuple[Between, Ends], Solid]] = WeakKeyDictionary()
+
+
+def _build(structure: Structure, between: Between, ends: Ends) -> Solid:
     name = structure.roi_name
     if structure.status != "ok":
-        raise StructureError(f"structure {name!r} is {structure.status}: {structure.reason}")
+        raise StructureError(
+            f"structure {name!r} is {structure.status}: {structure.reason}", roi_name=name
+        )
     planes, findings = [], []
     problems: dict[str, list[float]] = {}
     for raw in structure.planes:
