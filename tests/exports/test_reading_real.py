@@ -9,7 +9,7 @@ import pytest
 
 from cordgap.case.case import Prescription
 from cordgap.dicom import read_case
-from cordgap.dicom.dose import read_dose
+from cordgap.dicom.dose_sum import read_dose
 from cordgap.errors import AmbiguousInputError, DicomError
 
 LUNG = "lung2018_multivendor"

@@ -313,9 +313,6 @@ def _empty_value(ds):
 
 
 BAD_STRUCTURES = {
-    "collision": (_number_collision, "ROI number 1 stands for two structures"),
-    "odd": (_odd_data, "holds 71 coordinates, expected a multiple of 3"),
-    "empty value": (_empty_value, "values that are not numbers"),
     "no observations": (lambda ds: change(ds, RTROIObservationsSequence=None), "truncated"),
     "no names": (lambda ds: change(ds, StructureSetROISequence=None), "no StructureSetROISequence"),
 }
@@ -330,13 +327,46 @@ def test_bad_structure_set_is_refused(build, tmp_path, spoil, message):
         read_case(folder)
 
 
-def test_letters_among_the_points_are_refused(build, tmp_path):
+def _two_lists(ds):
+    ds.ROIContourSequence[1].ReferencedROINumber = 1
+
+
+def _few_points(ds):
+    ds.ROIContourSequence[0].ContourSequence[2].NumberOfContourPoints = 7
+
+
+# What is damaged in one structure makes that structure unusable, and no other.
+BAD_ROIS = {
+    "collision": (_number_collision, "roi-number-shared", "stands for 2 structures"),
+    "two lists": (_two_lists, "roi-number-shared", "2 lists of contours refer to"),
+    "odd": (_odd_data, "contour-damaged", "holds 71 coordinates, expected a multiple of 3"),
+    "empty value": (_empty_value, "contour-damaged", "values that are not numbers"),
+    "few points": (_few_points, "contour-damaged", "holds 24 points and states 7"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "code", "message"), BAD_ROIS.values(), ids=BAD_ROIS.keys())
+def test_a_damaged_structure_is_not_used(build, tmp_path, spoil, code, message):
+    contours = {n: build.tube(4.0, centre=(x, 0.0)) for n, x in
+                (("SpinalCord", 0.0), ("GTV", 12.0), ("Heart", 20.0))}  # fmt: skip
+    ds = build.rtstruct(contours)
+    spoil(ds)
+    case = read_case(build.plan_folder(tmp_path, rtstruct=ds))
+    cord = case.structure("SpinalCord")
+    assert cord.status == "unsupported"
+    assert message in cord.reason
+    assert code in codes(case)
+    assert case.structure("Heart").status == "ok"
+
+
+def test_letters_among_the_points_make_the_structure_unusable(build, tmp_path):
     path = build.plan_folder(tmp_path) / "rtstruct.dcm"
     data = path.read_bytes()
     assert b"6\\0\\-12\\" in data
     path.write_bytes(data.replace(b"6\\0\\-12\\", b"6\\x\\-12\\", 1))
-    with pytest.raises(DicomError, match="'SpinalCord' holds values that are not numbers"):
-        read_case(tmp_path)
+    case = read_case(tmp_path)
+    assert "values that are not numbers" in case.structure("SpinalCord").reason
+    assert case.structure("GTV").status == "ok"
 
 
 # --- structure sets that are read with a remark --------------------------------------------------
@@ -371,9 +401,10 @@ def test_open_contours_are_left_out_and_counted(build, tmp_path):
     assert [by_name[n].status for n in ("Marker", "Ring", "Nothing")] == ["empty", "ok", "empty"]
 
 
-def test_wrong_point_count_is_a_warning(build, tmp_path):
+@pytest.mark.parametrize("stated", [0, 25, 72])
+def test_point_count_that_counts_something_else_is_a_warning(build, tmp_path, stated):
     ds = build.rtstruct()
-    ds.ROIContourSequence[0].ContourSequence[2].NumberOfContourPoints = 7
+    ds.ROIContourSequence[0].ContourSequence[2].NumberOfContourPoints = stated
     case = read_case(build.plan_folder(tmp_path, rtstruct=ds))
     assert "contour-point-count" in codes(case)
     assert len(case.structures[0].planes) == 9
@@ -415,7 +446,9 @@ def test_no_folder(tmp_path):
 
 def test_a_file_is_not_a_folder(build, tmp_path):
     folder = build.plan_folder(tmp_path)
-    with pytest.raises(DicomError, match=r"expected the folder of a plan; .*--rtstruct FILE"):
+    with pytest.raises(
+        DicomError, match=r"expected the folder of a plan or a ZIP file.*--rtstruct FILE"
+    ):
         read_case(folder / "rtstruct.dcm")
 
 
@@ -526,12 +559,36 @@ def test_beams_without_their_plan(build, tmp_path):
         read_case(folder)
 
 
-def test_beams_on_different_grids(build, tmp_path):
+def test_beams_on_different_grids_are_added_where_all_are_known(build, tmp_path):
+    """A field that is linear along each axis is met exactly by trilinear resampling."""
     folder = build.plan_folder(tmp_path, rtdose=None)
-    for beam, spacing in ((1, (3.0, 2.5)), (2, (3.0, 3.0))):
-        ds = build.rtdose(number=50 + beam, kind="BEAM", beams=[beam], spacing=spacing)
+    for beam, spacing, corner in (
+        (1, (3.0, 2.5), (-20, -24, -18)),
+        (2, (2.0, 2.0), (-15, -14, -17)),
+    ):
+        ds = build.rtdose(
+            number=50 + beam, kind="BEAM", beams=[beam], spacing=spacing, position=corner
+        )
         build.save(ds, folder / f"beam{beam}.dcm")
-    with pytest.raises(GeometryMismatchError, match="on different grids"):
+    case = read_case(folder)
+    assert "dose-grids-resampled" in codes(case)
+    geometry = case.dose.geometry
+    assert geometry.spacing_mm == (2.0, 2.0, 3.0)
+    np.testing.assert_allclose(geometry.lower_mm, [-15, -14, -17])
+    assert (geometry.upper_mm <= [22.5, 24, 18]).all()
+    z, y, x = np.meshgrid(*geometry.axes, indexing="ij")
+    # 1e-6 Gy a step in each file: half a step each.
+    np.testing.assert_allclose(case.dose.values, 2 * build.field(x, y, z), atol=2e-6)
+    block = (slice(1, 4), slice(2, 3), slice(5, 9))
+    np.testing.assert_array_equal(case.dose.load(block), case.dose.values[block])
+
+
+def test_beams_on_grids_that_do_not_overlap(build, tmp_path):
+    folder = build.plan_folder(tmp_path, rtdose=None)
+    for beam, corner in ((1, (-20, -24, -18)), (2, (200, -24, -18))):
+        ds = build.rtdose(number=50 + beam, kind="BEAM", beams=[beam], position=corner)
+        build.save(ds, folder / f"beam{beam}.dcm")
+    with pytest.raises(GeometryMismatchError, match="do not overlap"):
         read_case(folder)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cordgap.dicom.dose import read_dose
+from cordgap.dicom.dose_sum import read_dose
 from cordgap.dicom.structures import read_structures
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric

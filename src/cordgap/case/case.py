@@ -46,6 +46,14 @@ class InputFile:
     path: Path | None = field(default=None, repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class IgnoredFile:
+    """A file, or several of one kind, that did not go into a case, and why."""
+
+    file: str
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """Everything that is known of one plan. Immutable; made by a reader or by a phantom."""
@@ -56,6 +64,7 @@ class Case:
     image: CtImage | None = None
     dose_type: DoseType = "PHYSICAL"
     inputs: tuple[InputFile, ...] = ()
+    ignored: tuple[IgnoredFile, ...] = ()
     findings: tuple[Finding, ...] = ()
     frame_of_reference_uid: str | None = None
     patient_position: str | None = None

@@ -1,12 +1,14 @@
 """What a structure is, from its name: TG-263 names first, then an explicit alias table.
 
-Names are compared without case, blanks, underscores, hyphens and dots. A name that is in neither
-list has the role ``other``: nothing is guessed, and the user says which structure is meant.
+Names are compared without case, blanks, underscores, hyphens and dots, and without what is left of
+an accented letter after a wrong character set. A name that is in neither list has the role
+``other``: nothing is guessed, and the user says which structure is meant.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +44,7 @@ _ALIASES: dict[Role, tuple[str, ...]] = {
         "ruggenmerg", "moelle", "moelle epiniere", "moelle épinière", "medula", "medula espinal",
         "médula", "médula espinal", "rdzeń kręgowy",
         "midollo", "midollo spinale", "cordon medular", "sp cord", "spinal_cord_mr", "cord mr",
+        "脊髄", "脊髓", "척수", "спинной мозг", "omurilik", "rygmarv", "selkäydin",
         "cord mri", "cord_myelo", "cord myelogram", "ryggmarg", "ryggmärg", "rdzen kregowy",
     ),
     "cord_prv": (
@@ -63,6 +66,7 @@ _ALIASES: dict[Role, tuple[str, ...]] = {
              "contour externe"),
 }  # fmt: skip
 
+_MIN_PLAIN_LETTERS = 4
 _IGNORED = re.compile(r"[\s_\-.]+")
 # TG-263: the PRV suffix carries the margin in mm, "_PRV05".
 _PRV = re.compile(r"^(?P<organ>.+?)prv(?P<margin>\d{1,2})?$")
@@ -76,8 +80,31 @@ def _key(name: str) -> str:
     return _IGNORED.sub("", name.strip().casefold())
 
 
+def _spellings(name: str) -> set[str]:
+    """Return what a name may have become: as it is, without accents, and misread.
+
+    A writer that leaves SpecificCharacterSet out or names a wrong one turns an accented letter
+    into other letters, into replacement characters, or drops it.
+    """
+    key = _key(name)
+    found = {key, _key(unicodedata.normalize("NFKD", key).encode("ascii", "ignore").decode())}
+    if not key.isascii() and any(c.isascii() and c.isalpha() for c in key):
+        # At least four plain letters must be left, or the rest could be anything.
+        for misread in (
+            "".join(c for c in key if c.isascii()),
+            "".join(c if c.isascii() else "\ufffd" for c in key),
+            "".join(c if c.isascii() else "?" for c in key),
+            _key(key.encode("utf-8").decode("latin-1")),
+        ):
+            if sum(c.isascii() and c.isalpha() for c in misread) >= _MIN_PLAIN_LETTERS:
+                found.add(misread)
+    return found - {""}
+
+
 _TG263_KEYS = {_key(name): role for name, role in _TG263.items()}
-_ALIAS_KEYS = {_key(name): role for role, names in _ALIASES.items() for name in names}
+_ALIAS_KEYS = {
+    key: role for role, names in _ALIASES.items() for name in names for key in _spellings(name)
+}
 
 
 @dataclass(frozen=True)

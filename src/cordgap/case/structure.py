@@ -20,6 +20,10 @@ StructureStatus = Literal["ok", "empty", "unsupported"]
 # millimetre (dicompyler reads such a pair as two slabs), no planning system contours finer.
 PLANE_TOLERANCE_MM = 0.05
 PLANE_TOLERANCE_FRACTION = 0.01
+# Less is round-off of the writer.
+JITTER_REPORT_MM = 1e-3
+# A contour smaller than this is a slip of the pen, not anatomy.
+SLIVER_MM2 = 1.0
 # A contour is planar when its points leave its plane by less than this.
 MAX_OUT_OF_PLANE_MM = 0.1
 
@@ -28,11 +32,13 @@ MAX_OUT_OF_PLANE_MM = 0.1
 class ContourPlane:
     """All closed contours of a structure on one axial plane.
 
-    Each contour is an ``(n, 2)`` array of x, y in mm, the first point not repeated.
+    Each contour is an ``(n, 2)`` array of x, y in mm, the first point not repeated. ``is_xor``
+    means that they are combined by exclusive or, even where they overlap in part.
     """
 
     z_mm: float
     contours: tuple[FloatArray, ...]
+    is_xor: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,8 @@ def structure_from_contours(
     colour: tuple[int, int, int] | None = None,
     frame_of_reference_uid: str | None = None,
     findings: Iterable[Finding] = (),
+    is_xor: bool = False,
+    unusable: str | None = None,
 ) -> Structure:
     """Group closed contours into axial planes.
 
@@ -97,6 +105,10 @@ def structure_from_contours(
         counted in a finding; duplicates on a plane are dropped with a finding.
     named : NamedRole, optional
         Role to use in place of the one the name implies.
+    is_xor : bool
+        Whether the contours of a plane are combined by exclusive or (PS3.3 C.8.8.6.3).
+    unusable : str, optional
+        Why the structure must not be used, whatever its contours are.
 
     Returns
     -------
@@ -108,8 +120,9 @@ def structure_from_contours(
     role = named or identify(roi_name)
     flat: list[tuple[float, FloatArray]] = []
     degenerate = 0
-    status: StructureStatus = "ok"
-    reason: str | None = None
+    uneven_mm = 0.0
+    status: StructureStatus = "unsupported" if unusable else "ok"
+    reason = unusable
     for contour in contours:
         points = np.asarray(contour, dtype=np.float64).reshape(-1, 3)
         if len(points) > 1 and np.allclose(points[0], points[-1], rtol=0, atol=1e-6):
@@ -126,6 +139,7 @@ def structure_from_contours(
                 "(tilted contours are not supported)"
             )
             continue
+        uneven_mm = max(uneven_mm, float(np.ptp(points[:, 2])))
         flat.append((float(np.mean(points[:, 2])), points[:, :2].copy()))
     if degenerate:
         notes.append(
@@ -136,8 +150,9 @@ def structure_from_contours(
                 severity="info",
             )
         )
-    planes, plane_notes = _group_planes(flat, roi_name)
+    planes, plane_notes = _group_planes(flat, roi_name, uneven_mm, is_xor=is_xor)
     notes.extend(plane_notes)
+    notes.extend(_slivers(planes, roi_name))
     if status == "ok" and not planes:
         status, reason = "empty", "no closed planar contour"
     return Structure(
@@ -160,7 +175,7 @@ def _signed_area(points: FloatArray) -> float:
 
 
 def _group_planes(
-    flat: list[tuple[float, FloatArray]], roi_name: str
+    flat: list[tuple[float, FloatArray]], roi_name: str, uneven_mm: float, *, is_xor: bool
 ) -> tuple[list[ContourPlane], list[Finding]]:
     if not flat:
         return [], []
@@ -180,20 +195,50 @@ def _group_planes(
             points = flat[i][1]
             if any(_same_contour(points, other) for other in kept):
                 duplicates += 1
-                continue
+                if not is_xor:
+                    continue
             points.flags.writeable = False
             kept.append(points)
-        planes.append(ContourPlane(float(np.mean(z[first:last])), tuple(kept)))
+        uneven_mm = max(uneven_mm, float(z[last - 1] - z[first]))
+        planes.append(ContourPlane(float(np.mean(z[first:last])), tuple(kept), is_xor))
     notes = []
     if duplicates:
+        counted = "cancel each other, as their type (XOR) says" if is_xor else "were counted once"
         notes.append(
             Finding(
                 "duplicate-contours",
-                f"{duplicates} contour(s) drawn twice on the same plane were counted once",
+                f"{duplicates} contour(s) drawn twice on the same plane {counted}",
+                roi_name=roi_name,
+            )
+        )
+    if uneven_mm > JITTER_REPORT_MM:
+        notes.append(
+            Finding(
+                "contour-jitter",
+                f"points of one plane differ in z by up to {uneven_mm:.3f} mm; their mean was used",
+                severity="info",
                 roi_name=roi_name,
             )
         )
     return planes, notes
+
+
+def _slivers(planes: list[ContourPlane], roi_name: str) -> list[Finding]:
+    """Count contours too small to be meant, in a structure that is much larger."""
+    areas = [abs(_signed_area(c)) for plane in planes for c in plane.contours]
+    small = [a for a in areas if a < SLIVER_MM2]
+    if not small or float(np.median(areas)) < 10 * SLIVER_MM2:
+        return []
+    return [
+        Finding(
+            "sliver-contours",
+            f"{len(small)} contour(s) enclose less than {SLIVER_MM2:g} mm2, the smallest "
+            f"{min(small):.3f}; they were counted as drawn",
+            severity="info",
+            roi_name=roi_name,
+            action="look at the contours",
+        )
+    ]
 
 
 def _same_contour(a: FloatArray, b: FloatArray) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cordgap.case.case import Case, InputFile, Prescription
+from cordgap.case.case import Case, IgnoredFile, InputFile, Prescription
 from cordgap.case.structure import Structure
 from cordgap.check.findings import case_findings
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import (
-    AmbiguousInputError,
     CordgapError,
     Finding,
     InputWord,
@@ -21,11 +20,12 @@ from cordgap.separation.select import choose_cord, choose_target
 
 @dataclass(frozen=True)
 class InputVerdict:
-    """Verdict, findings, the files that were used, and the structures that were chosen."""
+    """Verdict, findings, files used and ignored, and the structures that were chosen."""
 
     word: InputWord
     findings: tuple[Finding, ...]
     used: tuple[InputFile, ...]
+    ignored: tuple[IgnoredFile, ...] = ()
     cord: Structure | None = None
     target: Structure | None = None
 
@@ -50,10 +50,12 @@ def judge(
     """
     found = list(findings)
     used: tuple[InputFile, ...] = ()
+    ignored: tuple[IgnoredFile, ...] = ()
     chosen_cord = chosen_target = None
     if case is not None:
         found += case.findings
         used = case.inputs
+        ignored = case.ignored
         try:
             choice = choose_cord(case, cord)
             found += choice.findings
@@ -63,8 +65,7 @@ def judge(
             chosen_target = choice.structure
         except CordgapError as error:
             severity: Severity = "warning" if chosen_cord is not None else "error"
-            code = "ambiguous" if isinstance(error, AmbiguousInputError) else "structure-not-found"
-            found.append(Finding(code, str(error), severity=severity))
+            found.append(error.finding(severity))
         for structure in case.structures:
             found += structure.findings
             if structure.status != "ok":
@@ -80,9 +81,9 @@ def judge(
             try:
                 found += build_solid(structure).findings
             except CordgapError as error:
-                found.append(Finding("structure-unusable", str(error), roi_name=structure.roi_name))
+                found.append(error.finding("error" if structure is chosen_cord else "warning"))
         found += case_findings(
             case, cord=chosen_cord, target=chosen_target, prescription=prescription
         )
     unique = tuple(dict.fromkeys(found))
-    return InputVerdict(verdict_of(unique), unique, used, chosen_cord, chosen_target)
+    return InputVerdict(verdict_of(unique), unique, used, ignored, chosen_cord, chosen_target)

@@ -8,7 +8,7 @@ import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
-from cordgap.errors import CordgapError, Finding
+from cordgap.errors import CordgapError
 
 if TYPE_CHECKING:
     from cordgap.check.compare import SecondCalculation
@@ -19,6 +19,8 @@ def check(
     rtstruct: common.RtstructOption = None,
     rtdose: common.RtdoseOption = None,
     rtplan: common.RtplanOption = None,
+    accept: common.AcceptOption = None,
+    gy_per_100: common.GyPer100Option = None,
     cord: common.CordOption = None,
     target: common.TargetOption = None,
     rx: common.RxOption = None,
@@ -44,6 +46,8 @@ def check(
         rtstruct=rtstruct,
         rtdose=rtdose or [],
         rtplan=rtplan,
+        accept=accept or [],
+        gy_per_100=gy_per_100,
         cord=cord,
         target=target,
         rx=rx,
@@ -55,8 +59,7 @@ def check(
         prescription = options.prescription(case)
     except CordgapError as error:
         case, prescription = None, None
-        refusal: tuple[Finding, ...] = (Finding("refused", str(error), severity="error"),)
-        verdict = judge(None, refusal)
+        verdict = judge(None, (error.finding(),))
     else:
         verdict = judge(
             case, (), cord=options.cord, target=options.target, prescription=prescription
@@ -73,6 +76,7 @@ def check(
         document = check_document(
             verdict.findings,
             used=verdict.used,
+            ignored=[(i.file, i.reason) for i in verdict.ignored],
             second_calculation=calculated,
             second_calculation_reason=reason,
         )
@@ -81,6 +85,8 @@ def check(
         print(verdict.word)
         for used in verdict.used:
             print(f"  {used.kind}: {used.file}")
+        for ignored in verdict.ignored:
+            print(f"  not used: {ignored.file}: {ignored.reason}")
         for finding in verdict.findings:
             where = f"{finding.roi_name}: " if finding.roi_name else ""
             print(f"  {finding.severity}: {where}{finding.message} [{finding.code}]")

@@ -23,12 +23,13 @@ SETTINGS_FILE = "cordgap.toml"
 RX_RANGE_GY = (0.01, 200.0)
 FRACTIONS_RANGE = (1, 60)
 MAX_RANGE_MM = (0.5, 20.0)
+ACCEPT_WORDS = ("frame-of-reference", "one-fraction")
 MethodName = Literal["trim", "plan-gradient", "population-falloff"]
 
 OptionalPathArgument = Annotated[
     Path | None,
     typer.Argument(
-        help="Folder of the exported plan; not needed with --rtstruct and --rtdose.",
+        help="Folder or ZIP file of the exported plan; not needed with --rtstruct and --rtdose.",
         show_default=False,
     ),
 ]
@@ -44,6 +45,24 @@ RtdoseOption = Annotated[
 ]
 RtplanOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="RTPLAN to use: a path, or a name inside PATH.")
+]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHAT",
+        help="Take responsibility for frame-of-reference (dose and contours state different ones) "
+        "or one-fraction (a FRACTION dose is of one fraction: multiply it); repeatable.",
+    ),
+]
+GyPer100Option = Annotated[
+    float | None,
+    typer.Option(
+        "--gy-per-100",
+        metavar="GY",
+        min=RX_RANGE_GY[0],
+        max=RX_RANGE_GY[1],
+        help="Dose in Gy that 100 stands for, for a dose in percent (DoseUnits RELATIVE).",
+    ),
 ]
 CordOption = Annotated[str | None, typer.Option(metavar="NAME", help="ROI that is the cord.")]
 TargetOption = Annotated[str | None, typer.Option(metavar="NAME", help="ROI that is the target.")]
@@ -115,6 +134,8 @@ class PlanOptions:
     rtstruct: str | None = None
     rtdose: list[str] = field(default_factory=list)
     rtplan: str | None = None
+    accept: list[str] = field(default_factory=list)
+    gy_per_100: float | None = None
     cord: str | None = None
     target: str | None = None
     rx: float | None = None
@@ -186,6 +207,11 @@ class PlanOptions:
             raise OptionError(
                 f"{self._source('method')} is {self.method!r}, expected one of {', '.join(methods)}"
             )
+        for word in self.accept:
+            if word not in ACCEPT_WORDS:
+                raise OptionError(
+                    f"{self._source('accept')} is {word!r}, expected {' or '.join(ACCEPT_WORDS)}"
+                )
         self._levels()
 
     def _levels(self) -> tuple[tuple[str, float, float], ...]:
@@ -258,6 +284,7 @@ class PlanOptions:
         wanted: Collection[str] | Callable[[str], bool] | None = None,
     ) -> Case:
         """Read the case these options name."""
+        from cordgap.dicom.overrides import Overrides
         from cordgap.dicom.read import read_case
 
         return read_case(
@@ -269,13 +296,36 @@ class PlanOptions:
             with_image=with_image,
             wanted=wanted,
             identify=self.identify,
+            overrides=Overrides(
+                ignore_frame_of_reference="frame-of-reference" in self.accept,
+                relative_dose_gy=self.gy_per_100,
+                one_fraction="one-fraction" in self.accept,
+                fractions=self.fractions,
+            ),
+            progress=_Progress() if sys.stderr.isatty() else None,
         )
+
+
+class _Progress:
+    """Tells on a terminal how many files were looked at; silent for small folders."""
+
+    def __init__(self) -> None:
+        self._console: Any = None
+
+    def __call__(self, files: int) -> None:
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=True, highlight=False)
+        self._console.print(f"{files} files looked at", end="\r")
 
 
 _FILE_KEYS: dict[str, type] = {
     "rtstruct": str,
     "rtdose": list,
     "rtplan": str,
+    "accept": list,
+    "gy_per_100": float,
     "cord": str,
     "target": str,
     "rx": float,
@@ -291,6 +341,7 @@ _FILE_KEYS: dict[str, type] = {
 _TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
 _RANGES: dict[str, tuple[float, float]] = {
     "rx": RX_RANGE_GY,
+    "gy_per_100": RX_RANGE_GY,
     "fractions": FRACTIONS_RANGE,
     "max_mm": MAX_RANGE_MM,
 }

@@ -21,6 +21,8 @@ def dvh(
     rtstruct: common.RtstructOption = None,
     rtdose: common.RtdoseOption = None,
     rtplan: common.RtplanOption = None,
+    accept: common.AcceptOption = None,
+    gy_per_100: common.GyPer100Option = None,
     structure: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="ROI to compute; repeatable.")
     ] = None,
@@ -68,7 +70,14 @@ def dvh(
         chosen = find_preset(preset)
         build = chosen.between, chosen.ends
     options = PlanOptions(
-        path=path, rtstruct=rtstruct, rtdose=rtdose or [], rtplan=rtplan, rx=rx, fractions=fractions
+        path=path,
+        rtstruct=rtstruct,
+        rtdose=rtdose or [],
+        rtplan=rtplan,
+        accept=accept or [],
+        gy_per_100=gy_per_100,
+        rx=rx,
+        fractions=fractions,
     ).filled_from_file()
     rule = NamedStructures(structure or [])
     case = options.read(with_image=False, wanted=rule if structure else None)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cordgap.dicom.dataset import items, raw_bytes
-from cordgap.errors import DicomError
 
-# CLOSEDPLANAR_XOR: PS3.3 C.8.8.6.3, the newer keyword for contours with holes.
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
+# PS3.3 C.8.8.6.3: contours of this type are combined by exclusive or, plane by plane.
+XOR = ("CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
+CLOSED = ("CLOSED_PLANAR", *XOR)
+# Points that a writer may count differently: a closing point that it does or does not repeat.
+_FORGIVEN_POINTS = 1
 _CONTOUR_TYPE = 0x30060042
 _SLAB_THICKNESS = 0x30060044
 _POINT_COUNT = 0x30060046
@@ -30,12 +32,15 @@ class RawContours:
     """Closed contours of one region of interest, and what was left out.
 
     ``left_out`` counts contours by their geometric type; ``miscounted`` counts contours whose
-    NumberOfContourPoints does not agree with the points.
+    NumberOfContourPoints does not agree with the points, though all points seem to be there;
+    ``damage`` says of each damaged contour what is wrong with it.
     """
 
     closed: tuple[NDArray[np.float64], ...]
     left_out: tuple[tuple[str, int], ...] = ()
     miscounted: int = 0
+    damage: tuple[str, ...] = ()
+    is_xor: bool = False
     slab_thickness_mm: float | None = None
 
 
@@ -66,40 +71,39 @@ def parse_decimals(data: bytes) -> NDArray[np.float64]:
     return values
 
 
-def read_contours(roi: Dataset, *, file: str, roi_name: str) -> RawContours:
-    """Read the contours of one item of ROIContourSequence.
-
-    Raises
-    ------
-    DicomError
-        When the points of a closed contour are not triplets of numbers.
-    """
+def read_contours(roi: Dataset) -> RawContours:
+    """Read the contours of one item of ROIContourSequence; never raises for a bad contour."""
     closed: list[NDArray[np.float64]] = []
     left_out: dict[str, int] = {}
     thickness: set[float] = set()
+    damage: list[str] = []
     miscounted = 0
-    for contour in items(roi, "ContourSequence"):
+    kinds = set()
+    for index, contour in enumerate(items(roi, "ContourSequence"), start=1):
         kind = (raw_bytes(contour, _CONTOUR_TYPE) or b"").strip(b" \0").decode("ascii", "replace")
         if kind.upper() not in CLOSED:
             left_out[kind or "no type"] = left_out.get(kind or "no type", 0) + 1
             continue
-        data = raw_bytes(contour, _CONTOUR_DATA) or b""
+        kinds.add(kind.upper())
         count = _number(raw_bytes(contour, _POINT_COUNT))
         try:
-            values = parse_decimals(data)
-        except ValueError as error:
-            raise DicomError(
-                f"{file}: a contour of {roi_name!r} holds values that are not numbers; the file "
-                "is damaged: export the structure set again"
-            ) from error
+            values = parse_decimals(raw_bytes(contour, _CONTOUR_DATA) or b"")
+        except ValueError:
+            damage.append(f"contour {index} holds values that are not numbers")
+            continue
         if values.size % 3:
-            raise DicomError(
-                f"{file}: the structure set is truncated or damaged: a contour of {roi_name!r} "
-                f"holds {values.size} coordinates, expected a multiple of 3"
-                + (f" ({3 * int(count)} for its points)" if count is not None else "")
-                + "; export the structure set again"
+            stated = f" ({3 * int(count)} for its points)" if count is not None else ""
+            damage.append(
+                f"contour {index} holds {values.size} coordinates, expected a multiple of 3{stated}"
             )
-        if count is not None and count != values.size // 3:
+            continue
+        points = values.size // 3
+        if count and count not in (points, values.size):
+            if abs(count - points) > _FORGIVEN_POINTS:
+                damage.append(f"contour {index} holds {points} points and states {count:g}")
+                continue
+            miscounted += 1
+        elif count is not None and count != points:
             miscounted += 1
         slab = _number(raw_bytes(contour, _SLAB_THICKNESS))
         if slab is not None and slab > 0:
@@ -109,8 +113,18 @@ def read_contours(roi: Dataset, *, file: str, roi_name: str) -> RawContours:
         tuple(closed),
         tuple(sorted(left_out.items())),
         miscounted,
+        tuple(damage),
+        bool(kinds & set(XOR)),
         max(thickness) if len(thickness) == 1 else None,
     )
+
+
+def is_whole(contour: Dataset) -> bool:
+    """Tell whether a contour holds all the numbers that it states, without parsing them."""
+    count = _number(raw_bytes(contour, _POINT_COUNT))
+    data = (raw_bytes(contour, _CONTOUR_DATA) or b"").strip(b" \0")
+    size = data.count(b"\\") + 1 if data else 0
+    return not count or size >= 3 * (count - _FORGIVEN_POINTS)
 
 
 def _number(data: bytes | None) -> float | None:

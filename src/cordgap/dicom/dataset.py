@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ _LOG = logging.getLogger("pydicom")
 UNDEFINED_LENGTH = 0xFFFFFFFF
 # Larger values stay on disk until they are asked for.
 DEFER_BYTES = 1 << 20
+# Larger than any dose that was met; small enough to leave room for the work itself.
+MAX_INFLATED_BYTES = 1 << 29
+_META_BYTES = 4096
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
+# DEFLATE packs at most 258 bytes into 2 bits.
+_MAX_DEFLATE_RATIO = 1032
 
 
 @contextmanager
@@ -42,11 +51,17 @@ def reading(path: Path) -> Iterator[None]:
         except CordgapError:
             raise
         except FileNotFoundError as error:
-            raise DicomError(f"{path.name}: there is no such file") from error
+            raise DicomError(
+                f"{path.name}: there is no such file", code="file-missing", file=path.name
+            ) from error
         except Exception as error:
             raise DicomError(
                 f"{path.name}: cannot be read as DICOM ({type(error).__name__}); the file is "
-                "damaged or incomplete: export it again"
+                "damaged or incomplete: export it again",
+                code="file-damaged",
+                file=path.name,
+                found=type(error).__name__,
+                action="export the file again",
             ) from error
         finally:
             _LOG.setLevel(level)
@@ -59,17 +74,68 @@ def open_dataset(
 
     Files without preamble and file meta information are read too: whoever asks has checked that
     they are DICOM. With ``defer``, large values (pixels) stay on disk.
+
+    Raises
+    ------
+    DicomError
+        When a deflated file would fill the memory.
     """
+    _refuse_bomb(path)
     tags = list(keywords) if keywords is not None else None
     return pydicom.dcmread(
         path, force=True, specific_tags=tags, defer_size=DEFER_BYTES if defer else None
     )
 
 
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a deflated file that swells beyond any dose: it is inflated as a whole."""
+    with path.open("rb") as stream:
+        head = stream.read(_META_BYTES)
+    at = head.find(_GROUP_LENGTH, 128)
+    if _DEFLATED not in head or at < 0:
+        return
+    # The deflated part starts after the file meta information, whose length is its first value.
+    start = at + 12 + int.from_bytes(head[at + 8 : at + 12], "little")
+    status = path.stat()
+    if (
+        status.st_size * _MAX_DEFLATE_RATIO > MAX_INFLATED_BYTES
+        and _inflated_bytes(path, start, status.st_mtime_ns) > MAX_INFLATED_BYTES
+    ):
+        raise DicomError(
+            f"{path.name}: a deflated file of {status.st_size} bytes that grows beyond "
+            f"{MAX_INFLATED_BYTES >> 20} MB; export the file uncompressed",
+            code="file-too-large",
+            file=path.name,
+        )
+
+
+@lru_cache(maxsize=64)
+def _inflated_bytes(path: Path, start: int, _modified: int) -> int:
+    """Count what a file inflates to, up to a little above the limit, in small blocks."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while size <= MAX_INFLATED_BYTES and (block := stream.read(1 << 16)):
+            while block and size <= MAX_INFLATED_BYTES:
+                size += len(inflater.decompress(block, 1 << 22))
+                block = inflater.unconsumed_tail
+    return size
+
+
 def text(ds: Dataset, keyword: str) -> str:
     """Return an attribute as stripped text; empty where it is absent."""
     value = ds.get(keyword)
     return "" if value is None else str(value).strip().strip("\0").strip()
+
+
+def text_parts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute of several values as text; empty where it is absent."""
+    value = ds.get(keyword)
+    if value is None or value == "":
+        return ()
+    parts = (value,) if isinstance(value, str | bytes) else tuple(value)
+    return tuple(str(part).strip().strip("\0") for part in parts)
 
 
 def items(ds: Dataset, keyword: str) -> list[Dataset]:

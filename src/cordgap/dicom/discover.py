@@ -1,6 +1,6 @@
-"""A folder -> what is in it, by content and not by name.
+"""A folder or a ZIP file -> what is in it, by content and not by name.
 
-The first kilobyte tells whether a file is of a kind that matters; only then is it opened as DICOM,
+The first kilobytes tell whether a file is of a kind that matters; only then is it opened as DICOM,
 and only for the attributes that link files to each other.
 """
 
@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
-from cordgap.dicom.dataset import items, open_dataset, reading, text, unique, whole_number
+from cordgap.dicom.archive import is_zip, unpacked
+from cordgap.dicom.dataset import (
+    items,
+    open_dataset,
+    reading,
+    text,
+    text_parts,
+    unique,
+    whole_number,
+)
 from cordgap.errors import DicomError, Finding
 
 Kind = Literal["rtstruct", "rtdose", "rtplan", "ct"]
@@ -48,6 +61,7 @@ _KEYWORDS: dict[Kind, tuple[str, ...]] = {
         "DoseUnits",
         "DoseType",
         "DoseSummationType",
+        "NumberOfFrames",
         "ReferencedRTPlanSequence",
         "ReferencedStructureSetSequence",
     ),
@@ -60,6 +74,11 @@ _KEYWORDS: dict[Kind, tuple[str, ...]] = {
     ),
     "ct": _COMMON,
 }
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_DICOMDIR_TYPES = ("RT DOSE", "RT STRUCTURE SET", "RT PLAN")
+# Radiotherapy objects and contours in other forms: whoever exported them expects them to be read.
+_RT_CLASS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(481|66)\.")
+_UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+")
 _HEAD_BYTES = 2048
 # Patients are told apart within one run only: the key means nothing outside it, and cannot be
 # turned back into an identifier by trying all of them.
@@ -82,8 +101,14 @@ class FileRecord:
         Label of the structure set or plan (free comments are not read: they may name the patient).
     plan_uids, rtstruct_uids, series_uids : tuple of str
         Files that this one refers to.
+    series_uid : str
+        Series that the file is part of.
+    frames : int
+        Number of frames of a dose.
     beams : tuple of (int, int)
         Fraction group and beam number that a dose belongs to.
+    dose_groups : tuple of int
+        Fraction groups that a dose belongs to.
     fraction_groups : int
         Number of fraction groups of a plan.
     """
@@ -101,7 +126,10 @@ class FileRecord:
     dose_summation_type: str = ""
     dose_units: str = ""
     dose_type: str = ""
+    series_uid: str = ""
+    frames: int = 1
     beams: tuple[tuple[int, int], ...] = ()
+    dose_groups: tuple[int, ...] = ()
     fraction_groups: int = 0
 
     @property
@@ -119,11 +147,12 @@ class FileRecord:
 class Discovery:
     """What a folder holds.
 
-    ``other_dicom`` counts DICOM files of kinds that are not used, ``not_dicom`` everything else.
+    ``other_dicom`` counts DICOM files of kinds that are not used, by the name of the kind;
+    ``not_dicom`` counts everything else.
     """
 
     records: tuple[FileRecord, ...]
-    other_dicom: int = 0
+    other_dicom: tuple[tuple[str, int], ...] = ()
     not_dicom: int = 0
     findings: tuple[Finding, ...] = ()
 
@@ -132,52 +161,72 @@ class Discovery:
         return tuple(r for r in self.records if r.kind == kind)
 
 
-def discover(folder: Path | str) -> Discovery:
-    """Scan a folder and all folders below it.
+Progress = Callable[[int], None]
+
+
+def discover(folder: Path | str, *, progress: Progress | None = None) -> Discovery:
+    """Scan a folder and all folders below it, or a ZIP file of one.
 
     Parameters
     ----------
     folder : Path or str
+    progress : callable, optional
+        Called with the number of files looked at, now and then.
 
     Raises
     ------
     DicomError
-        When the path is not a folder.
+        When the path is neither a folder nor a ZIP file.
 
     Notes
     -----
     Reads 2 kB of each file; a CT slice is not opened further, an RT file only for its links.
     """
-    root = Path(folder)
-    if root.is_file():
-        raise DicomError(
-            f"{root.name} is a file, expected the folder of a plan; give single files with "
-            "--rtstruct FILE --rtdose FILE"
-        )
-    if not root.is_dir():
-        raise DicomError("the folder of the plan does not exist")
+    root = _root(Path(folder))
     records: list[FileRecord] = []
     findings: list[Finding] = []
-    other = unrelated = 0
-    for path in _files(root):
-        kind = sniff(path)
-        if kind == "other":
-            other += 1
-        elif kind is None:
+    others: Counter[str] = Counter()
+    unrelated = 0
+    paths = _files(root)
+    for count, path in enumerate(paths, start=1):
+        if progress is not None and count % 100 == 0:
+            progress(count)
+        kind, uid = sniff(path)
+        if kind is None and not uid:
             unrelated += 1
-        else:
-            try:
-                records.append(read_record(path, kind))
-            except DicomError as error:
-                findings.append(
-                    Finding(
-                        "file-unreadable",
-                        f"{error}; the file was left out",
-                        file=path.name,
-                        action="export the file again",
-                    )
+            continue
+        if kind is None:
+            others[_class_name(uid)] += 1
+            findings += _about_other(path, uid, root, paths)
+            continue
+        try:
+            records.append(read_record(path, kind))
+        except DicomError as error:
+            findings.append(
+                Finding(
+                    "file-unreadable",
+                    f"{error}; the file was left out",
+                    file=path.name,
+                    action="export the file again",
                 )
-    return Discovery(tuple(records), other, unrelated, tuple(findings))
+            )
+    return Discovery(tuple(records), tuple(sorted(others.items())), unrelated, tuple(findings))
+
+
+def _root(path: Path) -> Path:
+    """Return the folder to scan, unpacked where it comes as a ZIP file."""
+    if is_zip(path):
+        return unpacked(path)
+    if path.is_file():
+        raise DicomError(
+            f"{path.name} is a file, expected the folder of a plan or a ZIP file of it; give "
+            "single files with --rtstruct FILE --rtdose FILE",
+            code="folder-missing",
+            file=path.name,
+        )
+    if not path.is_dir():
+        raise DicomError("the folder of the plan does not exist", code="folder-missing")
+    return path
 
 
 def _files(root: Path) -> list[Path]:
@@ -200,21 +249,86 @@ def _files(root: Path) -> list[Path]:
     return found
 
 
-def sniff(path: Path) -> Kind | Literal["other"] | None:
-    """Tell the kind of a file from its first bytes; None where it is not DICOM."""
+def _class_name(uid: str) -> str:
+    """Return the name of a SOP class in words; its UID where the standard has none."""
+    return str(UID(uid).name) if _UID.fullmatch(uid) else "unknown kind"
+
+
+def _about_other(path: Path, uid: str, root: Path, paths: list[Path]) -> list[Finding]:
+    """Say so where a file that is not used looks as if it should be."""
+    if uid == _DICOMDIR:
+        return _missing_of_dicomdir(path, paths)
+    if not _RT_CLASS.match(uid):
+        return []
+    return [
+        Finding(
+            "sop-class-unsupported",
+            f"{path.name} is of the kind {_class_name(uid)}, which is not read",
+            severity="info",
+            file=path.name,
+            found=_class_name(uid),
+            expected="RT Structure Set Storage, RT Dose Storage, RT Plan Storage, CT Image Storage",
+            action="export contours and dose as RTSTRUCT and RTDOSE",
+        )
+    ]
+
+
+def _missing_of_dicomdir(path: Path, paths: list[Path]) -> list[Finding]:
+    """Compare the table of contents of a CD with what was copied from it."""
+    try:
+        with reading(path):
+            ds = open_dataset(path, ("DirectoryRecordSequence",))
+            listed = [
+                tuple(part.casefold() for part in text_parts(record, "ReferencedFileID"))
+                for record in items(ds, "DirectoryRecordSequence")
+                if text(record, "DirectoryRecordType").upper() in _DICOMDIR_TYPES
+            ]
+    except DicomError:
+        return []
+    depth = len(path.parent.parts)
+    there = {
+        tuple(part.casefold().split(";")[0] for part in other.parts[depth:])
+        for other in paths
+        if other.parts[:depth] == path.parent.parts
+    }
+    missing = [entry for entry in listed if entry and entry not in there]
+    if not missing:
+        return []
+    return [
+        Finding(
+            "dicomdir-file-missing",
+            f"{path.name} lists {len(missing)} RT file(s) that are not there, the first is "
+            f"{missing[0][-1].upper()}",
+            file=path.name,
+            found=f"{len(listed) - len(missing)} of {len(listed)} RT files",
+            action="copy the medium again, with all its folders",
+        )
+    ]
+
+
+def sniff(path: Path) -> tuple[Kind | None, str]:
+    """Tell the kind of a file and its SOP class from its first bytes.
+
+    Returns
+    -------
+    kind : str or None
+        None where the file is of no kind that is used.
+    sop_class_uid : str
+        Empty where the file is not DICOM.
+    """
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
     except OSError:
-        return None
+        return None, ""
     if head[128:132] == b"DICM":
         uid = _uid_in(head[132:], 0x0002, 0x0002) or _uid_in(head[132:], 0x0008, 0x0016)
-        return KINDS.get(uid, "other")
+        return KINDS.get(uid), uid or "unknown"
     # Without preamble: only what starts like a data set and states a kind that is known.
     if head[:2] in (b"\x08\x00", b"\x02\x00"):
         uid = _uid_in(head, 0x0008, 0x0016) or _uid_in(head, 0x0002, 0x0002)
-        return KINDS.get(uid)
-    return None
+        return KINDS.get(uid), uid if uid in KINDS else ""
+    return None, ""
 
 
 def _uid_in(head: bytes, group: int, element: int) -> str:
@@ -260,21 +374,31 @@ def read_record(path: Path, kind: Kind | None = None) -> FileRecord:
             dose_summation_type=text(ds, "DoseSummationType").upper(),
             dose_units=text(ds, "DoseUnits").upper(),
             dose_type=text(ds, "DoseType").upper(),
+            series_uid=text(ds, "SeriesInstanceUID"),
+            frames=max(whole_number(ds, "NumberOfFrames") or 1, 1),
             beams=_beams(plans),
+            dose_groups=_dose_groups(plans),
             fraction_groups=len(items(ds, "FractionGroupSequence")),
         )
 
 
 def _known_kind(path: Path) -> Kind:
     if not path.is_file():
-        raise DicomError(f"{path.name}: there is no such file")
-    kind = sniff(path)
-    if kind is None:
-        raise DicomError(f"{path.name}: not a DICOM file; expected an RTSTRUCT, RTDOSE or RTPLAN")
-    if kind == "other":
+        raise DicomError(f"{path.name}: there is no such file", code="file-missing", file=path.name)
+    kind, uid = sniff(path)
+    if not uid:
         raise DicomError(
-            f"{path.name}: a DICOM file of a kind that is not used here; expected an RTSTRUCT, "
-            "RTDOSE or RTPLAN"
+            f"{path.name}: not a DICOM file; expected an RTSTRUCT, RTDOSE or RTPLAN",
+            code="file-not-dicom",
+            file=path.name,
+        )
+    if kind is None:
+        raise DicomError(
+            f"{path.name}: a DICOM file of a kind that is not used here ({_class_name(uid)}); "
+            "expected an RTSTRUCT, RTDOSE or RTPLAN",
+            code="sop-class-unsupported",
+            file=path.name,
+            found=_class_name(uid),
         )
     return kind
 
@@ -312,6 +436,15 @@ def _beams(plans: list[Dataset]) -> tuple[tuple[int, int], ...]:
         for group in items(plan, "ReferencedFractionGroupSequence")
         for beam in items(group, "ReferencedBeamSequence")
         if (number := whole_number(beam, "ReferencedBeamNumber")) is not None
+    )
+
+
+def _dose_groups(plans: list[Dataset]) -> tuple[int, ...]:
+    return tuple(
+        number
+        for plan in plans
+        for group in items(plan, "ReferencedFractionGroupSequence")
+        if (number := whole_number(group, "ReferencedFractionGroupNumber")) is not None
     )
 
 

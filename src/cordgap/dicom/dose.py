@@ -1,4 +1,4 @@
-"""RTDOSE -> dose grid in Gy, read block by block when it is needed.
+"""One RTDOSE -> dose grid in Gy, read block by block when it is needed.
 
 Units, type, scaling and geometry are checked on opening; pixels are read when they are needed.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cordgap.case.case import DoseType
-from cordgap.case.grid import MIN_STEP_MM, DoseGrid, GridGeometry, Slices
+from cordgap.case.grid import MIN_STEP_MM, DoseGrid, Slices
 from cordgap.dicom.dataset import (
     numbers,
     open_dataset,
@@ -23,8 +23,9 @@ from cordgap.dicom.dataset import (
     whole_number,
 )
 from cordgap.dicom.geometry import AXIAL, COSINE_TOLERANCE, FrameStack, frame_stack
+from cordgap.dicom.overrides import NO_OVERRIDES, Overrides
 from cordgap.dicom.pixels import BlockReader, block_reader
-from cordgap.errors import CordgapError, DicomError, Finding, GeometryMismatchError
+from cordgap.errors import CordgapError, DicomError, Finding, OptionError
 
 _KEYWORDS = (
     "SOPInstanceUID", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PixelSpacing",
@@ -52,76 +53,32 @@ class Dose:
     findings: tuple[Finding, ...] = ()
 
 
-def read_dose(paths: Sequence[Path]) -> Dose:
-    """Read one RTDOSE, or the sum of several on the same grid.
+def read_one_dose(path: Path, *, factor: float = 1.0, overrides: Overrides = NO_OVERRIDES) -> Dose:
+    """Read one RTDOSE, times a factor.
 
     Raises
     ------
     DicomError
         When units, scaling, geometry or pixels are missing, truncated or make no sense.
     GeometryMismatchError
-        When the grid is oblique, or the files to be summed have different grids.
+        When the grid is oblique.
     """
-    parts = [_read_one(path) for path in paths]
-    first = parts[0].grid.geometry
-    for path, part in zip(paths[1:], parts[1:], strict=True):
-        if not part.grid.geometry.same_positions(first):
-            raise GeometryMismatchError(
-                f"{path.name} and {paths[0].name} are on different grids: found "
-                f"{_grid_words(part.grid.geometry)} and {_grid_words(first)}; doses are added only "
-                "on one grid: export the sum from the planning system"
-            )
-    findings = {f.code: f for part in reversed(parts) for f in part.findings}
-    effective = any(part.dose_type == "EFFECTIVE" for part in parts)
-    if effective and any(part.dose_type == "PHYSICAL" for part in parts):
-        raise DicomError(
-            f"{', '.join(p.name for p in paths)}: some are of DoseType EFFECTIVE and some "
-            "PHYSICAL; they cannot be added: export the sum from the planning system"
-        )
-    grid = parts[0].grid
-    if len(parts) > 1:
-        grid = DoseGrid(first, _sum_of([part.grid for part in parts]))
-    return Dose(grid, "EFFECTIVE" if effective else "PHYSICAL", tuple(findings.values()))
-
-
-def _sum_of(grids: Sequence[DoseGrid]) -> BlockReader:
-    def load(slices: Slices) -> NDArray[np.float64]:
-        total = np.array(grids[0].load(slices), dtype=np.float64)
-        for grid in grids[1:]:
-            total += grid.load(slices)
-        return total
-
-    return load
-
-
-def _grid_words(geometry: GridGeometry) -> str:
-    nz, ny, nx = geometry.shape
-    spacing = " x ".join(f"{s:g}" for s in geometry.spacing_mm)
-    corner = ", ".join(f"{v:g}" for v in geometry.lower_mm)
-    return f"{nx} x {ny} x {nz} samples of {spacing} mm from ({corner})"
-
-
-def _read_one(path: Path) -> Dose:
     file = path.name
     with reading(path):
         ds = open_dataset(path, _KEYWORDS, defer=True)
-        dose_type, findings = _check_units(ds, file)
-        scaling = _scaling(ds, file)
+        dose_type, findings = _check_type(ds, file)
+        scaling = _scaling(ds, file) * factor
+        percent = _check_units(ds, file, overrides)
+        if percent is not None:
+            scaling *= percent / 100
+            findings.append(_relative(file, percent))
         try:
             stack = _place(ds)
         except CordgapError as error:
-            raise type(error)(f"{file}: {error}") from error
+            raise error.of_file(file) from error
         read_block = block_reader(ds, path, stack)
         _check_values(read_block, stack, scaling, file)
-    if stack.snapped_mm > _SNAP_REPORT_MM:
-        findings.append(
-            Finding(
-                "dose-orientation-snapped",
-                f"the dose axes are tilted by less than {COSINE_TOLERANCE:g} and were taken as "
-                f"axial, which moves a corner of the grid by {stack.snapped_mm:.2f} mm",
-                file=file,
-            )
-        )
+    findings += _about_grid(stack, file)
 
     def load(slices: Slices) -> NDArray[np.float64]:
         with reading(path):
@@ -132,12 +89,81 @@ def _read_one(path: Path) -> Dose:
     return Dose(DoseGrid(stack.geometry(), load), dose_type, tuple(findings))
 
 
-def _check_units(ds: Dataset, file: str) -> tuple[DoseType, list[Finding]]:
-    units = text(ds, "DoseUnits").upper()
-    if units != "GY":
-        raise DicomError(
-            f"{file}: found DoseUnits {units or 'absent'}, expected GY; export the dose in Gy"
+def _about_grid(stack: FrameStack, file: str) -> list[Finding]:
+    """Say what is legal but rare about a grid, since a damaged number looks the same."""
+    findings = []
+    if stack.snapped_mm > _SNAP_REPORT_MM:
+        findings.append(
+            Finding(
+                "dose-orientation-snapped",
+                f"the dose axes are tilted by less than {COSINE_TOLERANCE:g} and were taken as "
+                f"axial, which moves a corner of the grid by {stack.snapped_mm:.2f} mm",
+                file=file,
+            )
         )
+    frames, rows, columns = stack.positions_mm
+    steps = np.abs(np.diff(frames))
+    if steps.size and np.ptp(steps) > _OFFSET_TOLERANCE_MM:
+        listed = f"{steps.min():g} to {steps.max():g} mm"
+        findings.append(
+            Finding(
+                "dose-frames-uneven",
+                f"the planes of the dose are unevenly spaced ({listed}); they were used where they "
+                "are",
+                file=file,
+                found=listed,
+                expected="one spacing",
+                action="check the dose planes in the planning system",
+            )
+        )
+    pitch = [abs(float(axis[1] - axis[0])) for axis in (rows, columns) if axis.size > 1]
+    if len(pitch) == 2 and abs(pitch[0] - pitch[1]) > _OFFSET_TOLERANCE_MM:
+        findings.append(
+            Finding(
+                "dose-pixels-not-square",
+                f"the dose samples are {pitch[0]:g} mm apart from row to row and {pitch[1]:g} mm "
+                "from column to column",
+                severity="info",
+                file=file,
+            )
+        )
+    return findings
+
+
+def _check_units(ds: Dataset, file: str, overrides: Overrides) -> float | None:
+    """Return Gy per 100 % for a dose in percent, None for one in Gy; refuse anything else."""
+    units = text(ds, "DoseUnits").upper()
+    given = overrides.relative_dose_gy
+    if units == "GY":
+        if given is not None:
+            raise OptionError(f"--gy-per-100: {file} is in Gy already (DoseUnits GY)")
+        return None
+    if units == "RELATIVE" and given is not None:
+        return given
+    more = "" if units != "RELATIVE" else ", or give --gy-per-100 GY (the dose that 100 stands for)"
+    raise DicomError(
+        f"{file}: found DoseUnits {units or 'absent'}, expected GY; export the dose in Gy{more}",
+        code="dose-units",
+        file=file,
+        found=units or "absent",
+        expected="GY",
+        action=f"export the dose in Gy{more}",
+    )
+
+
+def _relative(file: str, percent: float) -> Finding:
+    return Finding(
+        "dose-relative-scaled",
+        f"the dose is relative (DoseUnits RELATIVE); the value 100 was taken as {percent:g} Gy, as "
+        "asked for",
+        file=file,
+        found="RELATIVE",
+        expected="GY",
+        action="check the maximum dose against the planning system",
+    )
+
+
+def _check_type(ds: Dataset, file: str) -> tuple[DoseType, list[Finding]]:
     dose_type = text(ds, "DoseType").upper()
     if dose_type == "EFFECTIVE":
         return "EFFECTIVE", [
@@ -153,8 +179,23 @@ def _check_units(ds: Dataset, file: str) -> tuple[DoseType, list[Finding]]:
     if dose_type not in ("PHYSICAL", ""):
         raise DicomError(
             f"{file}: found DoseType {dose_type}, expected PHYSICAL or EFFECTIVE; export the dose "
-            "itself"
+            "itself",
+            code="dose-type",
+            file=file,
+            found=dose_type,
+            expected="PHYSICAL",
+            action="export the dose itself, not a difference or an error",
         )
+    if not dose_type:
+        return "PHYSICAL", [
+            Finding(
+                "dose-type-missing",
+                "the file states no DoseType; the dose was taken as PHYSICAL",
+                file=file,
+                found="absent",
+                expected="PHYSICAL",
+            )
+        ]
     return "PHYSICAL", []
 
 
@@ -167,7 +208,12 @@ def _scaling(ds: Dataset, file: str) -> float:
     if value is None or not np.isfinite(value) or value <= 0:
         raise DicomError(
             f"{file}: found DoseGridScaling {'absent' if value is None else f'{value:g}'}, "
-            "expected a positive number; export the dose again"
+            "expected a positive number; export the dose again",
+            code="dose-scaling",
+            file=file,
+            found="absent" if value is None else f"{value:g}",
+            expected="a positive number",
+            action="export the dose again",
         )
     return value
 
@@ -178,11 +224,13 @@ def _place(ds: Dataset) -> FrameStack:
     for keyword in ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
         value = numbers(ds, keyword)
         if value is None:
-            raise DicomError(f"{keyword} is absent; export the dose again")
+            raise DicomError(f"{keyword} is absent; export the dose again", code="dose-geometry")
         needed[keyword] = value
     rows, columns = whole_number(ds, "Rows"), whole_number(ds, "Columns")
     if not rows or not columns or rows < 0 or columns < 0:
-        raise DicomError(f"found {rows} Rows and {columns} Columns; export the dose again")
+        raise DicomError(
+            f"found {rows} Rows and {columns} Columns; export the dose again", code="dose-geometry"
+        )
     orientation = needed["ImageOrientationPatient"]
     return frame_stack(
         orientation,
@@ -205,25 +253,32 @@ def _frame_offsets(
     frames = 1 if stated is None else stated
     found = numbers(ds, "GridFrameOffsetVector")
     if frames < 1:
-        raise DicomError(f"found NumberOfFrames {frames}, expected at least 1")
+        raise DicomError(
+            f"found NumberOfFrames {frames}, expected at least 1", code="dose-frame-offsets"
+        )
     if found is None:
         if frames > 1:
             raise DicomError(
                 f"GridFrameOffsetVector is absent and there are {frames} frames: their positions "
-                "are unknown; export the dose again"
+                "are unknown; export the dose again",
+                code="dose-frame-offsets",
             )
         return np.zeros(1)
     offsets = np.array(found)
     if offsets.size != frames:
         raise DicomError(
-            f"found {offsets.size} frame offsets for {frames} frame(s); export the dose again"
+            f"found {offsets.size} frame offsets for {frames} frame(s); export the dose again",
+            code="dose-frame-offsets",
         )
     if not np.isfinite(offsets).all():
-        raise DicomError("GridFrameOffsetVector holds values that are not numbers")
+        raise DicomError(
+            "GridFrameOffsetVector holds values that are not numbers", code="dose-frame-offsets"
+        )
     steps = np.diff(offsets)
     if steps.size and not ((steps >= MIN_STEP_MM).all() or (steps <= -MIN_STEP_MM).all()):
         raise DicomError(
-            "GridFrameOffsetVector is not monotonic or repeats a position; export the dose again"
+            "GridFrameOffsetVector is not monotonic or repeats a position; export the dose again",
+            code="dose-frame-offsets",
         )
     if abs(offsets[0]) <= _OFFSET_TOLERANCE_MM:
         return offsets
@@ -232,7 +287,10 @@ def _frame_offsets(
         return offsets - position[2]
     raise DicomError(
         f"GridFrameOffsetVector starts at {offsets[0]:g}, expected 0 or, for axial frames, the z "
-        f"of ImagePositionPatient ({position[-1]:g}); export the dose again"
+        f"of ImagePositionPatient ({position[-1]:g}); export the dose again",
+        code="dose-frame-offsets",
+        found=f"{offsets[0]:g}",
+        expected=f"0 or {position[-1]:g}",
     )
 
 
@@ -251,10 +309,19 @@ def _check_values(read_block: BlockReader, stack: FrameStack, scaling: float, fi
         block = read_block((slice(frame, frame + 1), slice(0, rows), slice(0, columns)))
         largest = max(largest, int(block.max()))
     if largest == 0:
-        raise DicomError(f"{file}: the dose is zero everywhere; export the computed dose")
+        raise DicomError(
+            f"{file}: the dose is zero everywhere; export the computed dose",
+            code="dose-zero",
+            file=file,
+        )
     if largest * scaling > MAX_DOSE_GY:
         raise DicomError(
             f"{file}: found a dose of {largest * scaling:.4g} Gy, expected less than "
             f"{MAX_DOSE_GY:g} Gy; DoseGridScaling ({scaling:g}) or the units are wrong: export "
-            "the dose again"
+            "the dose again",
+            code="dose-implausible",
+            file=file,
+            found=f"{largest * scaling:.4g} Gy",
+            expected=f"less than {MAX_DOSE_GY:g} Gy",
+            action="export the dose again",
         )

@@ -105,18 +105,26 @@ def frame_stack(
     cosines = np.asarray(orientation, dtype=np.float64)
     if cosines.size != 6 or not np.isfinite(cosines).all():
         raise DicomError(
-            f"ImageOrientationPatient: found {list(orientation)}, expected six numbers"
+            f"ImageOrientationPatient: found {list(orientation)}, expected six numbers",
+            code="dose-geometry",
         )
     if position.size != 3 or not np.isfinite(position).all():
-        raise DicomError(f"ImagePositionPatient: found {list(position_mm)}, expected three numbers")
+        raise DicomError(
+            f"ImagePositionPatient: found {list(position_mm)}, expected three numbers",
+            code="dose-geometry",
+        )
     if spacing.size != 2 or not np.isfinite(spacing).all() or not (spacing > 0).all():
-        raise DicomError(f"PixelSpacing: found {list(spacing_mm)}, expected two positive numbers")
+        raise DicomError(
+            f"PixelSpacing: found {list(spacing_mm)}, expected two positive numbers",
+            code="dose-geometry",
+        )
     along_row, down_column = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(along_row), np.linalg.norm(down_column)
     if abs(along_row @ down_column) > 0.01 or np.abs(np.subtract(lengths, 1)).max() > 0.01:
         raise DicomError(
             f"ImageOrientationPatient: found {[float(c) for c in cosines]}, whose rows and columns "
-            "are not perpendicular unit vectors; the file is damaged: export it again"
+            "are not perpendicular unit vectors; the file is damaged: export it again",
+            code="dose-geometry",
         )
     directions = (np.cross(along_row, down_column), down_column, along_row)
     axes, signs = zip(*(_patient_axis(d, cosines) for d in directions), strict=True)
@@ -146,6 +154,10 @@ def _patient_axis(
         raise GeometryMismatchError(
             "the image axes are oblique to the patient axes: found ImageOrientationPatient "
             f"{[round(float(c), 5) for c in cosines]}, expected each direction cosine within "
-            f"{COSINE_TOLERANCE} of 0, 1 or -1; export the dose on an axial grid"
+            f"{COSINE_TOLERANCE} of 0, 1 or -1; export the dose on an axial grid",
+            code="dose-oblique",
+            found=str([round(float(c), 5) for c in cosines]),
+            expected="axes along the patient's",
+            action="export the dose on an axial grid",
         )
     return axis, sign

@@ -56,7 +56,9 @@ def read_plan(path: Path) -> Plan:
 
 def _refuse_truncated(ds: Dataset, file: str) -> None:
     if is_cut(ds):
-        raise DicomError(f"{file}: the plan is truncated; export it again")
+        raise DicomError(
+            f"{file}: the plan is truncated; export it again", code="rtplan-truncated", file=file
+        )
 
 
 def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
@@ -68,7 +70,9 @@ def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
         try:
             value = numbers(reference, "TargetPrescriptionDose")
         except DicomError as error:
-            raise DicomError(f"{file}: {error}; export the plan again") from error
+            raise DicomError(
+                f"{file}: {error}; export the plan again", code="rtplan-number", file=file
+            ) from error
         if value is None or not value[0] > 0:
             continue
         is_point = text(reference, "DoseReferenceStructureType").upper() in _POINTS
@@ -147,3 +151,17 @@ def delivered_beams(path: Path) -> tuple[int, ...]:
         ]
         every = used or [n for beam in beams if (n := whole_number(beam, "BeamNumber")) is not None]
     return tuple(sorted({number for number in every if number not in setup}))
+
+
+def fraction_groups(path: Path) -> dict[int, int | None]:
+    """Return the number of fractions of each fraction group of a plan, by its number."""
+    with reading(path):
+        ds = open_dataset(path, ("FractionGroupSequence",))
+        _refuse_truncated(ds, path.name)
+        groups = {}
+        for index, group in enumerate(items(ds, "FractionGroupSequence"), start=1):
+            number = whole_number(group, "FractionGroupNumber")
+            groups[index if number is None else number] = whole_number(
+                group, "NumberOfFractionsPlanned"
+            )
+    return groups

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cordgap.case.case import Case, InputFile, Prescription
+from cordgap.case.case import Case, IgnoredFile, InputFile, Prescription
 from cordgap.case.grid import CtImage
 from cordgap.case.structure import Structure
 from cordgap.dicom.dataset import open_dataset, reading, text
-from cordgap.dicom.discover import Discovery, FileRecord, discover
-from cordgap.dicom.dose import read_dose
+from cordgap.dicom.discover import Discovery, FileRecord, Progress, discover
+from cordgap.dicom.dose_sum import read_dose
 from cordgap.dicom.image import Image, read_image
+from cordgap.dicom.overrides import NO_OVERRIDES, Overrides
 from cordgap.dicom.plan import Plan, read_plan
 from cordgap.dicom.select import FileOption, Selection, select_files
 from cordgap.dicom.structures import Wanted, read_structures
@@ -28,6 +29,8 @@ _ON_PRESCRIPTION = (
     "prescription-missing",
     "rtplan-missing",
 )
+# Kinds of DICOM files named in one message.
+_MAX_KINDS = 5
 _IDENTITY = {
     "patient_name": "PatientName",
     "patient_id": "PatientID",
@@ -47,12 +50,14 @@ def read_case(
     with_image: bool = True,
     with_hashes: bool = True,
     identify: bool = False,
+    overrides: Overrides = NO_OVERRIDES,
+    progress: Progress | None = None,
 ) -> Case:
-    """Read the plan in a folder, or the plan made of single files.
+    """Read the plan in a folder or ZIP file, or the plan made of single files.
 
     Parameters
     ----------
-    path : folder, optional
+    path : folder or ZIP file, optional
         Searched with everything below it. None when the files are given.
     rtstruct, rtdose, rtplan : path or name inside the folder, optional
         The files to use where several fit. Several doses are summed.
@@ -66,6 +71,10 @@ def read_case(
         Whether to look for CT slices, and to compute the SHA-256 of the files.
     identify : bool
         Whether to fill ``Case.identity`` with name, identifier and birth date.
+    overrides : Overrides
+        What the user takes responsibility for.
+    progress : callable, optional
+        Called with the number of files looked at, now and then.
 
     Returns
     -------
@@ -85,17 +94,32 @@ def read_case(
     """
     doses = (rtdose,) if isinstance(rtdose, str | Path) else tuple(rtdose)
     if path is None and (rtstruct is None or (need_dose and not doses)):
-        raise DicomError("give the folder of a plan, or --rtstruct FILE and --rtdose FILE")
-    found = discover(path) if path is not None else Discovery(())
+        raise DicomError(
+            "give the folder of a plan, or --rtstruct FILE and --rtdose FILE",
+            code="files-not-given",
+        )
+    found = discover(path, progress=progress) if path is not None else Discovery(())
     if path is not None and not found.records and rtstruct is None:
-        raise DicomError(_nothing_found(found))
-    files = select_files(found, rtstruct=rtstruct, rtdose=doses, rtplan=rtplan, need_dose=need_dose)
+        raise DicomError(_nothing_found(found), code="no-rt-files")
+    files = select_files(
+        found,
+        rtstruct=rtstruct,
+        rtdose=doses,
+        rtplan=rtplan,
+        need_dose=need_dose,
+        overrides=overrides,
+    )
     contoured = read_structures(files.rtstruct.path, wanted=wanted)
-    dose = read_dose([d.path for d in files.rtdose]) if files.rtdose else None
     plan = read_plan(files.rtplan.path) if files.rtplan else Plan(None)
+    dose = None
+    if files.rtdose:
+        dose_paths = [d.path for d in files.rtdose]
+        dose = read_dose(dose_paths, factors=files.dose_factors, overrides=overrides)
     image = _read_image(found, files) if with_image else Image()
     frame = _frame_of_reference(files)
-    structures, notes = _in_frame(contoured.structures, frame, files)
+    structures, notes = contoured.structures, list[Finding]()
+    if not overrides.ignore_frame_of_reference:
+        structures, notes = _in_frame(structures, frame, files)
     structures, slab_notes = _with_thickness(structures, image.image)
     findings = (
         *found.findings,
@@ -114,6 +138,7 @@ def read_case(
         image=image.image,
         dose_type=dose.dose_type if dose else "PHYSICAL",
         inputs=_inputs(files, with_hashes=with_hashes),
+        ignored=_ignored(found, files, image if with_image else None),
         findings=tuple(f for f in findings if not (prescription and f.code in _ON_PRESCRIPTION)),
         frame_of_reference_uid=frame,
         patient_position=plan.patient_position or image.patient_position,
@@ -124,10 +149,49 @@ def read_case(
 
 def _nothing_found(found: Discovery) -> str:
     unreadable = "".join(f"; {finding.message}" for finding in found.findings)
+    others = sum(count for _, count in found.other_dicom)
+    kinds = ", ".join(f"{count} {name}" for name, count in found.other_dicom[:_MAX_KINDS])
     return (
-        f"the folder holds no DICOM RT files, but {found.other_dicom} other DICOM and "
-        f"{found.not_dicom} other files{unreadable}; expected an RTSTRUCT and an RTDOSE"
+        f"the folder holds no DICOM RT files, but {others} other DICOM"
+        + (f" ({kinds})" if kinds else "")
+        + f" and {found.not_dicom} other files{unreadable}; expected an RTSTRUCT and an RTDOSE"
     )
+
+
+def _ignored(found: Discovery, files: Selection, image: Image | None) -> tuple[IgnoredFile, ...]:
+    """List what was found and not used, one line each for RT files, one a kind for the rest."""
+    used = {files.rtstruct.path, *(d.path for d in files.rtdose)}
+    used |= {files.rtplan.path} if files.rtplan else set()
+    copies = {r.path for r in files.copies}
+    reasons = {
+        "rtstruct": "not the structure set of the dose that is used",
+        "rtdose": "not the dose that is used",
+        "rtplan": "not the plan of the dose that is used",
+    }
+    lines = [
+        IgnoredFile(
+            str(r), "holds the same object as another file" if r.path in copies else reasons[r.kind]
+        )
+        for r in found.records
+        if r.kind != "ct" and r.path not in used
+    ]
+    lines += [
+        IgnoredFile(f.file, "cannot be read")
+        for f in found.findings
+        if f.code == "file-unreadable" and f.file
+    ]
+    slices = len(found.of_kind("ct"))
+    shown = image.image.geometry.shape[0] if image is not None and image.image is not None else 0
+    if slices > shown:
+        why = "not asked for" if image is None else "not the CT of the structure set"
+        lines.append(IgnoredFile(f"{slices - shown} CT slices", why))
+    lines += [
+        IgnoredFile(f"{count} {name}", "a kind of DICOM file that is not used")
+        for name, count in found.other_dicom
+    ]
+    if found.not_dicom:
+        lines.append(IgnoredFile(f"{found.not_dicom} other files", "not DICOM"))
+    return tuple(lines)
 
 
 def _read_image(found: Discovery, files: Selection) -> Image:
@@ -158,7 +222,9 @@ def _in_frame(
     if len(other) == len(structures):
         raise GeometryMismatchError(
             f"{files.rtstruct.name}: none of the structures that were asked for shares the frame "
-            "of reference of the dose; export dose and structures of the same image"
+            "of reference of the dose; export dose and structures of the same image",
+            code="frame-of-reference-differs",
+            file=files.rtstruct.name,
         )
     master = "the dose" if files.rtdose else "the first structure"
     reason = f"its frame of reference is not that of {master}"

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cordgap.dicom.discover import Discovery, FileRecord, Kind, read_record
+from cordgap.dicom.overrides import NO_OVERRIDES, Overrides
 from cordgap.dicom.totals import (
-    check_sum,
     choose_dose,
     frames_differ,
     listed_files,
     of_kind,
     shortened,
+    total_of,
 )
 from cordgap.errors import AmbiguousInputError, DicomError, Finding, GeometryMismatchError
 
@@ -27,12 +28,18 @@ FileOption = Path | str
 
 @dataclass(frozen=True)
 class Selection:
-    """The files of one case: doses are to be summed; a plan may be missing."""
+    """The files of one case: doses are to be summed, times their factors; a plan may be missing.
+
+    ``dose_factors`` is empty where every factor is 1. ``copies`` are files left out because they
+    hold the same object as another one.
+    """
 
     rtstruct: FileRecord
     rtdose: tuple[FileRecord, ...] = ()
     rtplan: FileRecord | None = None
     findings: tuple[Finding, ...] = ()
+    dose_factors: tuple[float, ...] = ()
+    copies: tuple[FileRecord, ...] = ()
 
 
 def select_files(
@@ -42,6 +49,7 @@ def select_files(
     rtdose: Sequence[FileOption] = (),
     rtplan: FileOption | None = None,
     need_dose: bool = True,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Selection:
     """Choose the structure set, the dose and the plan that belong together.
 
@@ -53,6 +61,8 @@ def select_files(
         What the user chose. Several doses are summed.
     need_dose : bool
         Whether the absence of a dose is an error.
+    overrides : Overrides
+        What the user takes responsibility for.
 
     Raises
     ------
@@ -70,18 +80,22 @@ def select_files(
     chosen_doses = tuple(r for o in rtdose if (r := _resolve(records, o, "rtdose")) is not None)
     chosen = [r for r in (chosen_struct, *chosen_doses, chosen_plan) if r is not None]
     _refuse_unreadable(scanned, chosen, need_dose=need_dose)
-    records, notes = _without_copies([r for r in records if r.kind != "ct"], chosen)
-    records = _one_patient(records, chosen)
+    rt_files = [r for r in records if r.kind != "ct"]
+    records, notes = _without_copies(rt_files, chosen)
+    copies = tuple(r for r in rt_files if r not in records)
+    records, unknown = _one_patient(records, chosen, overrides)
 
     plans = [chosen_plan] if chosen_plan else of_kind(records, "rtplan")
-    doses = choose_dose(records, chosen_doses, chosen_plan, chosen_struct, need_dose=need_dose)
+    doses = choose_dose(
+        records, chosen_doses, chosen_plan, chosen_struct, need_dose=need_dose, overrides=overrides
+    )
     plan, plan_notes = _choose_plan(doses, plans, chosen_plan, records)
-    sum_notes = check_sum(doses, plan)
-    struct, struct_notes = _choose_structures(doses, plan, chosen_struct, records)
-    frame_notes = _check_frames(struct, doses)
-    notes += [*plan_notes, *sum_notes, *struct_notes, *frame_notes]
+    total = total_of(doses, plan, overrides=overrides)
+    struct, struct_notes = _choose_structures(doses, plan, chosen_struct, records, overrides)
+    frame_notes = _check_frames(struct, doses, overrides)
+    notes += [*unknown, *plan_notes, *total.findings, *struct_notes, *frame_notes]
     notes += _patient_findings([struct, *doses, *([plan] if plan else [])])
-    return Selection(struct, doses, plan, tuple(notes))
+    return Selection(struct, doses, plan, tuple(notes), total.factors, copies)
 
 
 def _refuse_unreadable(
@@ -94,7 +108,8 @@ def _refuse_unreadable(
     if missing and scanned.findings:
         raise DicomError(
             f"no readable {' or '.join(missing)} was found; "
-            + "; ".join(finding.message for finding in scanned.findings)
+            + "; ".join(finding.message for finding in scanned.findings),
+            code=f"{missing[0]}-missing",
         )
 
 
@@ -124,7 +139,9 @@ def _without_copies(
         else:
             raise AmbiguousInputError(
                 f"{record.name} and {other.name} differ but carry the same SOPInstanceUID; keep "
-                "the one that is meant and move the other out of the folder"
+                "the one that is meant and move the other out of the folder",
+                code="same-uid-differs",
+                file=record.name,
             )
     return tuple(result), notes
 
@@ -142,7 +159,9 @@ def _resolve(
     if len(named) > 1:
         raise AmbiguousInputError(
             f"--{kind} {path.name} fits {len(named)} files of the folder; give the path from the "
-            f"folder on, such as {'/'.join(named[0].path.parts[-2:])}"
+            f"folder on, such as {'/'.join(named[0].path.parts[-2:])}",
+            code="several-files",
+            file=path.name,
         )
     if named:
         return named[0]
@@ -152,23 +171,71 @@ def _resolve(
         if record.kind != kind:
             raise DicomError(
                 f"--{kind} {path.name}: found a file of kind {record.kind.upper()}, expected "
-                f"{kind.upper()}"
+                f"{kind.upper()}",
+                code="file-kind",
+                file=path.name,
+                found=record.kind.upper(),
+                expected=kind.upper(),
             )
         return record
     inside = listed_files(of_kind(records, kind)) or "none"
     raise DicomError(
-        f"--{kind} {path.name}: no such {kind.upper()} file; the folder holds: {inside}"
+        f"--{kind} {path.name}: no such {kind.upper()} file; the folder holds: {inside}",
+        code="file-missing",
+        file=path.name,
     )
 
 
 def _one_patient(
-    records: tuple[FileRecord, ...], chosen: Sequence[FileRecord]
-) -> tuple[FileRecord, ...]:
+    records: tuple[FileRecord, ...], chosen: Sequence[FileRecord], overrides: Overrides
+) -> tuple[tuple[FileRecord, ...], list[Finding]]:
     """Keep the files of one patient; refuse a mixture that the options do not resolve.
 
     Files that share a study or a frame of reference are of one patient, whatever identifier they
     carry: systems rename patients, but these UIDs are unique to one person.
     """
+    groups = _linked(records)
+    if len(groups) < 2:
+        return records, []
+    nameless = [members for members in groups if not any(r.patient_key for r in members)]
+    named = len(groups) - len(nameless)
+    free = [m for m in nameless if not any(_says_whose(r) for r in m)]
+    if (
+        nameless
+        and named < 2
+        and (len(nameless) == len(free) or overrides.ignore_frame_of_reference)
+    ):
+        names = shortened([r.name for members in nameless for r in members], ", ")
+        return records, [
+            Finding(
+                "patient-unknown",
+                f"nothing in the files tells whether they are of one patient ({names}); they were "
+                "taken as such",
+                action="check that they are of one patient",
+            )
+        ]
+    hit = [members for members in groups if any(r in members for r in chosen)]
+    if len(hit) == 1:
+        return tuple(r for r in records if r in hit[0]), []
+    mixed = hit or groups
+    if hit and len({r.frame_of_reference_uids for r in chosen if r.frame_of_reference_uids}) > 1:
+        return records, []  # the frames of reference differ, which is the clearer message
+    listed = "; ".join(
+        f"patient {number}: {shortened([r.name for r in members], ', ')}"
+        for number, members in enumerate(mixed, start=1)
+    )
+    raise DicomError(
+        f"the files are of {len(mixed)} patients ({listed}); put one patient in a folder, or "
+        "choose with --rtstruct and --rtdose",
+        code="several-patients",
+        found=f"{len(mixed)} patients",
+        expected="one patient",
+        action="put one patient in a folder, or choose with --rtstruct and --rtdose",
+    )
+
+
+def _linked(records: tuple[FileRecord, ...]) -> list[list[FileRecord]]:
+    """Group files that share a patient, a study, a frame of reference or a reference."""
     groups: list[tuple[set[str], list[FileRecord]]] = []
     for record in records:
         keys = {record.study_instance_uid, *record.frame_of_reference_uids}
@@ -183,22 +250,11 @@ def _one_patient(
             else:
                 apart.append((other_keys, members))
         groups = [*apart, (keys, joined)]
-    if len(groups) < 2:
-        return records
-    hit = [members for _, members in groups if any(r in members for r in chosen)]
-    if len(hit) == 1:
-        return tuple(r for r in records if r in hit[0])
-    mixed = hit or [members for _, members in groups]
-    if hit and len({r.frame_of_reference_uids for r in chosen if r.frame_of_reference_uids}) > 1:
-        return records  # the frames of reference differ, which is the clearer message
-    listed = "; ".join(
-        f"patient {number}: {shortened([r.name for r in members], ', ')}"
-        for number, members in enumerate(mixed, start=1)
-    )
-    raise DicomError(
-        f"the files are of {len(mixed)} patients ({listed}); put one patient in a folder, or "
-        "choose with --rtstruct and --rtdose"
-    )
+    return [members for _, members in groups]
+
+
+def _says_whose(record: FileRecord) -> bool:
+    return bool(record.patient_key or record.study_instance_uid or record.frame_of_reference_uids)
 
 
 def _choose_plan(
@@ -268,6 +324,7 @@ def _choose_structures(
     plan: FileRecord | None,
     chosen: FileRecord | None,
     records: Sequence[FileRecord],
+    overrides: Overrides,
 ) -> tuple[FileRecord, list[Finding]]:
     sets = of_kind(records, "rtstruct")
     sources = [*doses, *([plan] if plan else [])]
@@ -286,19 +343,29 @@ def _choose_structures(
             )
         ]
     if not sets:
-        raise DicomError("no RTSTRUCT was found; export the structure set of the plan")
+        raise DicomError(
+            "no RTSTRUCT was found; export the structure set of the plan", code="rtstruct-missing"
+        )
     if len(linked) == 1:
         return linked[0], []
     fitting = linked or [s for s in sets if not any(frames_differ(s, d) for d in doses)]
+    if not fitting and overrides.ignore_frame_of_reference:
+        fitting = sets
     if len(fitting) > 1:
         raise AmbiguousInputError(
             f"{len(fitting)} structure sets fit: {listed_files(fitting)}; choose with "
-            "--rtstruct NAME"
+            "--rtstruct NAME",
+            code="several-rtstructs",
+            found=f"{len(fitting)} structure sets",
+            action="choose with --rtstruct NAME",
         )
     if not fitting:
         raise GeometryMismatchError(
             f"no structure set shares the frame of reference of {name}: found "
-            f"{listed_files(sets)}; export dose and structures of the same image"
+            f"{listed_files(sets)}; export dose and structures of the same image",
+            code="frame-of-reference-differs",
+            file=name,
+            action="export dose and structures of the same image",
         )
     if not doses:
         return fitting[0], []
@@ -314,16 +381,35 @@ def _choose_structures(
     ]
 
 
-def _check_frames(struct: FileRecord, doses: tuple[FileRecord, ...]) -> list[Finding]:
+def _check_frames(
+    struct: FileRecord, doses: tuple[FileRecord, ...], overrides: Overrides
+) -> list[Finding]:
     for dose in doses:
         for other in (struct, *doses):
-            if frames_differ(other, dose):
-                raise GeometryMismatchError(
-                    f"{dose.name} and {other.name} have different frames of reference (found "
-                    f"...{dose.frame_of_reference_uids[0][-12:]} and "
-                    f"...{other.frame_of_reference_uids[0][-12:]}): their coordinates do not "
-                    "belong to the same image; export dose and structures of the same image"
-                )
+            if not frames_differ(other, dose):
+                continue
+            if overrides.ignore_frame_of_reference:
+                return [
+                    Finding(
+                        "frame-of-reference-overridden",
+                        f"{dose.name} and {other.name} have different frames of reference and were "
+                        "taken as one coordinate system, as asked for",
+                        file=dose.name,
+                        action="look at the contours on the dose before using any number",
+                    )
+                ]
+            found = " and ".join(f"...{r.frame_of_reference_uids[0][-12:]}" for r in (dose, other))
+            raise GeometryMismatchError(
+                f"{dose.name} and {other.name} have different frames of reference (found {found}): "
+                "their coordinates do not belong to the same image; export dose and structures of "
+                "the same image",
+                code="frame-of-reference-differs",
+                file=dose.name,
+                found=found,
+                expected="one frame of reference",
+                action="export dose and structures of the same image; --accept frame-of-reference "
+                "where an anonymiser has changed the UIDs",
+            )
     silent = [r.name for r in (struct, *doses) if not r.frame_of_reference_uids]
     if not doses or not silent:
         return []

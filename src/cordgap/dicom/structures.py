@@ -14,7 +14,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from cordgap.case.structure import Structure, structure_from_contours
-from cordgap.dicom.contours import RawContours, read_contours
+from cordgap.dicom.contours import RawContours, is_whole, read_contours
 from cordgap.dicom.dataset import is_cut, items, numbers, open_dataset, reading, text, whole_number
 from cordgap.errors import DicomError, Finding, StructureNotFoundError
 
@@ -52,7 +52,7 @@ def read_structures(path: Path, *, wanted: Wanted | None = None) -> StructureSet
     Raises
     ------
     DicomError
-        When the file is truncated, damaged, or gives one number to two structures.
+        When the file is truncated or damaged, or a structure has no number.
     StructureNotFoundError
         When a wanted name is not in the file.
     """
@@ -61,18 +61,14 @@ def read_structures(path: Path, *, wanted: Wanted | None = None) -> StructureSet
         _refuse_truncated(ds, path.name)
         named = _roi_names(ds, path.name)
         chosen = _choose(named, wanted, path.name)
-        contours = {
-            number: roi
-            for roi in items(ds, "ROIContourSequence")
-            if (number := whole_number(roi, "ReferencedROINumber")) is not None
-        }
+        contours = _contours_by_number(ds)
         default_for = _default_frame_of_reference(ds)
         structures = tuple(
-            _structure(number, item, contours.get(number), path.name, default_for)
-            for number, item in chosen.items()
+            _structure(named_roi, contours.get(named_roi.number, []), path.name, default_for)
+            for named_roi in chosen
         )
         findings = _duplicate_names(named, chosen, path.name)
-        unnamed = sorted(set(contours) - set(named))
+        unnamed = sorted(set(contours) - {n.number for n in named})
     if unnamed and wanted is None:
         findings.append(
             Finding(
@@ -89,57 +85,99 @@ def _refuse_truncated(ds: Dataset, file: str) -> None:
     """Refuse a file that ends early.
 
     RTROIObservationsSequence is mandatory and is written after the contours, so that its absence
-    means a file that was cut inside them (or, rarely, a writer that breaks the standard).
+    means a file that was cut inside them (or, rarely, a writer that breaks the standard). So does
+    a last contour that holds fewer numbers than it states.
     """
     if "StructureSetROISequence" not in ds:
         raise DicomError(
             f"{file}: the structure set has no StructureSetROISequence: it is truncated or not a "
-            "structure set; export it again"
+            "structure set; export it again",
+            code="rtstruct-truncated",
+            file=file,
+            action="export the structure set again",
         )
-    if is_cut(ds) or "RTROIObservationsSequence" not in ds:
+    rois = items(ds, "ROIContourSequence")
+    last = next((c for roi in reversed(rois) if (c := items(roi, "ContourSequence"))), [])
+    if is_cut(ds) or "RTROIObservationsSequence" not in ds or (last and not is_whole(last[-1])):
         raise DicomError(
             f"{file}: the structure set is truncated: the file ends before its "
             "RTROIObservationsSequence is complete, so that contours may be missing; export the "
-            "structure set again"
+            "structure set again",
+            code="rtstruct-truncated",
+            file=file,
+            action="export the structure set again",
         )
 
 
-def _roi_names(ds: Dataset, file: str) -> dict[int, Dataset]:
-    named: dict[int, Dataset] = {}
-    for item in items(ds, "StructureSetROISequence"):
-        number = whole_number(item, "ROINumber")
+def _contours_by_number(ds: Dataset) -> dict[int, list[Dataset]]:
+    """Collect the items of ROIContourSequence by the ROI number that they refer to."""
+    found: dict[int, list[Dataset]] = {}
+    for roi in items(ds, "ROIContourSequence"):
+        number = whole_number(roi, "ReferencedROINumber")
+        if number is not None:
+            found.setdefault(number, []).append(roi)
+    return found
+
+
+@dataclass(frozen=True)
+class _NamedRoi:
+    """One item of StructureSetROISequence; ``doubt`` says why its contours cannot be told."""
+
+    number: int
+    name: str
+    item: Dataset
+    doubt: str | None = None
+
+
+def _roi_names(ds: Dataset, file: str) -> list[_NamedRoi]:
+    rois = items(ds, "StructureSetROISequence")
+    numbers_of = [whole_number(item, "ROINumber") for item in rois]
+    count = Counter(numbers_of)
+    found = []
+    for item, number in zip(rois, numbers_of, strict=True):
+        name = text(item, "ROIName")
         if number is None:
             raise DicomError(
-                f"{file}: a structure ({text(item, 'ROIName') or 'without name'}) has no valid "
-                "ROINumber, so that its contours cannot be told; export the structure set again"
+                f"{file}: a structure ({name or 'without name'}) has no valid ROINumber, so that "
+                "its contours cannot be told; export the structure set again",
+                code="roi-number-missing",
+                file=file,
+                roi_name=name or None,
+                action="export the structure set again",
             )
-        if number in named:
-            raise DicomError(
-                f"{file}: ROI number {number} stands for two structures "
-                f"({text(named[number], 'ROIName')!r} and {text(item, 'ROIName')!r}), so that "
-                "their contours cannot be told apart; export the structure set again"
+        doubt = None
+        if count[number] > 1:
+            others = [
+                text(other, "ROIName")
+                for other, n in zip(rois, numbers_of, strict=True)
+                if n == number and other is not item
+            ]
+            doubt = (
+                f"ROI number {number} stands for {count[number]} structures (also "
+                f"{', '.join(map(repr, others))}), so that their contours cannot be told apart"
             )
-        named[number] = item
-    return named
+        found.append(_NamedRoi(number, name or f"ROI {number}", item, doubt))
+    return found
 
 
-def _choose(named: dict[int, Dataset], wanted: Wanted | None, file: str) -> dict[int, Dataset]:
+def _choose(named: list[_NamedRoi], wanted: Wanted | None, file: str) -> list[_NamedRoi]:
     if wanted is None:
         return named
     if isinstance(wanted, str):
         wanted = (wanted,)
     if callable(wanted):
-        return {n: item for n, item in named.items() if wanted(text(item, "ROIName"))}
-    names = {number: text(item, "ROIName").casefold() for number, item in named.items()}
+        return [roi for roi in named if wanted(roi.name)]
     asked = {name.strip().casefold(): name for name in wanted}
-    missing = [name for key, name in asked.items() if key not in names.values()]
+    there = {roi.name.casefold() for roi in named}
+    missing = [name for key, name in asked.items() if key not in there]
     if missing:
-        known = ", ".join(text(item, "ROIName") for item in named.values()) or "none"
+        known = ", ".join(roi.name for roi in named) or "none"
         raise StructureNotFoundError(
             f"{file}: no structure is named {', '.join(map(repr, missing))}; "
-            f"the structure set has: {known}"
+            f"the structure set has: {known}",
+            file=file,
         )
-    return {n: item for n, item in named.items() if names[n] in asked}
+    return [roi for roi in named if roi.name.casefold() in asked]
 
 
 def _default_frame_of_reference(ds: Dataset) -> str | None:
@@ -153,18 +191,50 @@ def _default_frame_of_reference(ds: Dataset) -> str | None:
 
 
 def _structure(
-    number: int, item: Dataset, roi: Dataset | None, file: str, default_for: str | None
+    named: _NamedRoi, drawn: list[Dataset], file: str, default_for: str | None
 ) -> Structure:
-    name = text(item, "ROIName") or f"ROI {number}"
-    raw = read_contours(roi, file=file, roi_name=name) if roi is not None else RawContours(())
+    doubt = named.doubt
+    if len(drawn) > 1:
+        doubt = doubt or (
+            f"{len(drawn)} lists of contours refer to its ROI number {named.number}, so that it "
+            "cannot be told which is meant"
+        )
+    roi = drawn[0] if drawn else None
+    raw = read_contours(roi) if roi is not None and not doubt else RawContours(())
+    findings = _contour_findings(raw, named.name, file)
+    if doubt:
+        findings.append(
+            Finding(
+                "roi-number-shared",
+                f"{named.name!r} is not used: {doubt}",
+                roi_name=named.name,
+                file=file,
+                action="export the structure set again",
+            )
+        )
+    if raw.damage:
+        more = f" and {len(raw.damage) - 1} more" if len(raw.damage) > 1 else ""
+        doubt = f"the file is damaged: {raw.damage[0]}{more}"
+        findings.append(
+            Finding(
+                "contour-damaged",
+                f"{named.name!r} is not used: {doubt}",
+                roi_name=named.name,
+                file=file,
+                found=raw.damage[0],
+                action="export the structure set again",
+            )
+        )
     return structure_from_contours(
-        number,
-        name,
-        raw.closed,
+        named.number,
+        named.name,
+        () if doubt else raw.closed,
         slab_thickness_mm=raw.slab_thickness_mm,
         colour=_colour(roi),
-        frame_of_reference_uid=text(item, "ReferencedFrameOfReferenceUID") or default_for,
-        findings=_contour_findings(raw, name, file),
+        frame_of_reference_uid=text(named.item, "ReferencedFrameOfReferenceUID") or default_for,
+        findings=findings,
+        is_xor=raw.is_xor,
+        unusable=doubt,
     )
 
 
@@ -209,15 +279,14 @@ def _colour(roi: Dataset | None) -> tuple[int, int, int] | None:
     return int(values[0]), int(values[1]), int(values[2])
 
 
-def _duplicate_names(
-    named: dict[int, Dataset], chosen: dict[int, Dataset], file: str
-) -> list[Finding]:
-    names = {number: text(item, "ROIName") for number, item in named.items()}
-    count = Counter(name.casefold() for name in names.values())
+def _duplicate_names(named: list[_NamedRoi], chosen: list[_NamedRoi], file: str) -> list[Finding]:
     findings = []
-    for name in dict.fromkeys(names[number] for number in chosen):
-        if count[name.casefold()] > 1:
-            same = [str(n) for n, other in names.items() if other.casefold() == name.casefold()]
+    numbers_of: dict[str, list[str]] = {}
+    for roi in named:
+        numbers_of.setdefault(roi.name.casefold(), []).append(str(roi.number))
+    for name in dict.fromkeys(roi.name for roi in chosen):
+        same = numbers_of[name.casefold()]
+        if len(same) > 1:
             findings.append(
                 Finding(
                     "duplicate-roi-name",

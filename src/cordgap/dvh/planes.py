@@ -19,6 +19,9 @@ _ANGLES = np.linspace(0, 2 * np.pi, N_ANGLES, endpoint=False)
 DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 # Relative change of area by which a contour counts as crossing itself.
 _SELF_CROSSING = 5e-3
+# ... and beyond which nobody can say what it encloses.
+_TANGLED = 0.05
+TANGLED = "tangled-contour"
 # Two contours that share more than this of the larger are one contour drawn twice.
 _SAME_CONTOUR = 0.98
 # Point-edge pairs tested at once.
@@ -122,6 +125,8 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
             return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
     import shapely
 
+    if plane.is_xor and len(contours) > 1:
+        return _exclusive(plane), None
     polygons = [shapely.Polygon(c) for c in contours]
     problem = None
     shoelace = [abs(signed_area_mm2(c)) for c in contours]
@@ -129,8 +134,11 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
     for i, polygon in enumerate(polygons):
         if not polygon.is_valid:
             fixed = shapely.make_valid(polygon)
-            if abs(fixed.area - shoelace[i]) > _SELF_CROSSING * shoelace[i]:
-                problem = "self-crossing-contour"
+            change = abs(fixed.area - shoelace[i])
+            if change > _SELF_CROSSING * shoelace[i]:
+                problem = problem or "self-crossing-contour"
+            if change > _TANGLED * max(shoelace[i], fixed.area):
+                problem = TANGLED
             polygons[i] = fixed
         areas.append(float(polygons[i].area))
     if len(contours) == 1:
@@ -164,6 +172,16 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
         )
         total += areas[i] if inside % 2 == 0 else -areas[i]
     return Plane(plane.z_mm, contours, total, None), problem
+
+
+def _exclusive(plane: ContourPlane) -> Plane:
+    """Even-odd area of contours that are combined by exclusive or, however they overlap."""
+    import shapely
+
+    area = shapely.Polygon()
+    for contour in plane.contours:
+        area = shapely.symmetric_difference(area, shapely.make_valid(shapely.Polygon(contour)))
+    return Plane(plane.z_mm, plane.contours, float(area.area), None)
 
 
 def _merged(plane: ContourPlane, polygons: list) -> Plane:  # type: ignore[type-arg]

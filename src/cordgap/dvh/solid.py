@@ -29,6 +29,7 @@ from cordgap.case.structure import Structure
 from cordgap.dvh.planes import (
     DIRECTIONS,
     N_ANGLES,
+    TANGLED,
     Plane,
     Profile,
     clean_plane,
@@ -314,6 +315,15 @@ def build_solid(
         planes.append(plane)
         if problem:
             problems.setdefault(problem, []).append(plane.z_mm)
+    if TANGLED in problems:
+        where = ", ".join(f"{z:.1f}" for z in problems[TANGLED][:5])
+        raise StructureError(
+            f"structure {name!r}: a contour crosses itself at z = {where} mm so that the area it "
+            "encloses is uncertain by more than 5 %; draw it again",
+            code=TANGLED,
+            roi_name=name,
+            action="draw the contour again",
+        )
     for code, levels in problems.items():
         where = ", ".join(f"{z:.1f}" for z in levels[:5]) + (" ..." if len(levels) > 5 else "")
         findings.append(

@@ -217,12 +217,19 @@ def error_document(error: Exception) -> Document:
     The message of an error that is not cordgap's own is kept out: it may hold anything.
     """
     known = isinstance(error, CordgapError | OSError)
+    detail = error.finding() if isinstance(error, CordgapError) else None
     return {
         "schema": "cordgap.error/1",
         "cordgap_version": __version__,
         "error": {
             "type": type(error).__name__,
+            "code": detail.code if detail else "file-system" if known else "unexpected",
             "message": str(error) if known else "unexpected error; see the log",
+            "file": detail.file if detail else None,
+            "roi_name": detail.roi_name if detail else None,
+            "found": detail.found if detail else None,
+            "expected": detail.expected if detail else None,
+            "action": detail.action if detail else None,
         },
         "exit_code": UNUSABLE_EXIT_CODE,
     }

@@ -21,6 +21,8 @@ LEVEL_REACH_MM = 25.0
 FAR_MM = 10.0
 # Cord contoured this far beyond the target's levels is enough for a safe estimate.
 CORD_BEYOND_MM = 10.0
+# ... and this far for limits on a part of the cord (AAPM TG-101, RTOG 0631: 5-6 mm).
+CORD_PARTIAL_VOLUME_MM = 6.0
 # Contours end up to half a slice from where a structure ends; this much is no missing level.
 CORD_TOLERANCE_MM = 3.0
 
@@ -76,16 +78,8 @@ def survey(
     """
     cord_solid = build_solid(cord, between=between, ends=ends)
     target_solid = build_solid(target, between=between, ends=ends)
+    require_cord(case, cord, target, cord_solid, target_solid)
     bottom, top = target_solid.z_range_mm
-    cord_bottom, cord_top = cord_solid.z_range_mm
-    if cord_top <= bottom or cord_bottom >= top:
-        raise CordNotSeenError(
-            f"{cord.roi_name!r} (z {cord_bottom:.1f} to {cord_top:.1f} mm) is not contoured at the "
-            f"level of {target.roi_name!r} (z {bottom:.1f} to {top:.1f} mm): there is no distance "
-            f"to give; contour the cord from {CORD_BEYOND_MM:g} mm below to {CORD_BEYOND_MM:g} mm "
-            "above the target"
-        )
-    _require_cord(case, cord_solid, target_solid)
     levels = (bottom - LEVEL_REACH_MM, top + LEVEL_REACH_MM)
     cord_surface = surface_of(cord_solid, z_range_mm=levels)
     target_surface = surface_of(target_solid)
@@ -112,13 +106,28 @@ def survey(
     )
 
 
-def _require_cord(case: Case, cord: Solid, target: Solid) -> None:
+def require_cord(
+    case: Case, cord: Structure, target: Structure, cord_solid: Solid, target_solid: Solid
+) -> None:
     """Refuse a cord that has gaps, or ends, at the levels of the target.
 
     Below the conus the cord ends by nature: where a cauda equina is contoured, it may.
+
+    Raises
+    ------
+    CordNotSeenError
     """
-    bottom, top = target.z_range_mm
-    spans = [(layer.bottom_mm, layer.top_mm) for layer in cord.layers]
+    bottom, top = target_solid.z_range_mm
+    cord_bottom, cord_top = cord_solid.z_range_mm
+    if cord_top <= bottom or cord_bottom >= top:
+        raise CordNotSeenError(
+            f"{cord.roi_name!r} (z {cord_bottom:.1f} to {cord_top:.1f} mm) is not contoured at the "
+            f"level of {target.roi_name!r} (z {bottom:.1f} to {top:.1f} mm): there is no distance "
+            f"to give; contour the cord from {CORD_BEYOND_MM:g} mm below to {CORD_BEYOND_MM:g} mm "
+            "above the target",
+            roi_name=cord.roi_name,
+        )
+    spans = [(layer.bottom_mm, layer.top_mm) for layer in cord_solid.layers]
     missing = []
     reached = bottom
     for low, high in spans:
@@ -127,7 +136,7 @@ def _require_cord(case: Case, cord: Solid, target: Solid) -> None:
         reached = max(reached, high)
     if reached < top - CORD_TOLERANCE_MM:
         missing.append((reached, top))
-    inside = [(a, b) for a, b in missing if a > cord.z_range_mm[0] and b < cord.z_range_mm[1]]
+    inside = [(a, b) for a, b in missing if a > cord_bottom and b < cord_top]
     if _first(case, "cauda_equina") is not None and not inside:
         return
     if missing:
@@ -135,7 +144,8 @@ def _require_cord(case: Case, cord: Solid, target: Solid) -> None:
         raise CordNotSeenError(
             f"{cord.roi_name!r} is not contoured at z = {shown} mm, where {target.roi_name!r} is: "
             "neither the distance nor the cord dose there is known; contour the missing planes "
-            "(and the cauda equina where the cord ends)"
+            "(and the cauda equina where the cord ends)",
+            roi_name=cord.roi_name,
         )
 
 
@@ -160,24 +170,38 @@ def _gap_to(
     return measure_gap(surface_of(solid, z_range_mm=levels), target).separation_mm
 
 
+def cord_length_findings(
+    cord: Structure, target: Structure, cord_solid: Solid, target_solid: Solid
+) -> list[Finding]:
+    """Say so where the cord is not contoured far enough beyond the target."""
+    below = target_solid.z_range_mm[0] - cord_solid.z_range_mm[0]
+    above = cord_solid.z_range_mm[1] - target_solid.z_range_mm[1]
+    if min(below, above) >= CORD_BEYOND_MM:
+        return []
+    more = ""
+    if min(below, above) < CORD_PARTIAL_VOLUME_MM:
+        more = (
+            f"; limits on a part of the cord need {CORD_PARTIAL_VOLUME_MM:g} mm, a safe estimate "
+            f"{CORD_BEYOND_MM:g} mm"
+        )
+    return [
+        Finding(
+            "cord-short",
+            f"{cord.roi_name} is contoured {below:.1f} mm below and {above:.1f} mm above "
+            f"{target.roi_name}; what lies beyond is not seen{more}",
+            roi_name=cord.roi_name,
+            found=f"{min(below, above):.1f} mm",
+            expected=f"at least {CORD_BEYOND_MM:g} mm on both sides",
+            action="contour the cord further",
+        )
+    ]
+
+
 def _findings(
     cord: Structure, target: Structure, cord_solid: Solid, target_solid: Solid, cells: TargetCells
 ) -> tuple[Finding, ...]:
     found = [*cord_solid.findings, *target_solid.findings]
-    below = target_solid.z_range_mm[0] - cord_solid.z_range_mm[0]
-    above = cord_solid.z_range_mm[1] - target_solid.z_range_mm[1]
-    if min(below, above) < CORD_BEYOND_MM:
-        found.append(
-            Finding(
-                "cord-short",
-                f"{cord.roi_name} is contoured {below:.1f} mm below and {above:.1f} mm above "
-                f"{target.roi_name}; what lies beyond is not seen",
-                roi_name=cord.roi_name,
-                found=f"{min(below, above):.1f} mm",
-                expected=f"at least {CORD_BEYOND_MM:g} mm on both sides",
-                action="contour the cord further",
-            )
-        )
+    found += cord_length_findings(cord, target, cord_solid, target_solid)
     if cells.outside_mm3 > 0:
         found.append(
             Finding(
