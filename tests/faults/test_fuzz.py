@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-
 from tests.fuzz import report
 from tests.fuzz.bases import BASES, SLOW, real_bases
 from tests.fuzz.bombs import QUICK
@@ -102,7 +101,7 @@ def lengths(ds: Dataset, path=()) -> dict[tuple, int]:
         element = ds.get_item(tag)
         keyword = pydicom.datadict.keyword_for_tag(tag) or f"{int(tag):08X}"
         raw = element.value
-        if isinstance(raw, bytes) and element.VR != "SQ":
+        if isinstance(raw, bytes) and ds[tag].VR != "SQ":
             found[*path, keyword] = len(raw)
     for element in ds:
         if element.VR == "SQ":

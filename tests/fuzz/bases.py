@@ -22,7 +22,6 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
-
 from tests.dicom import builders as build
 
 Files = dict[str, bytes]
@@ -49,8 +48,8 @@ def _structures() -> Dataset:
 def _dose(**how) -> Dataset:
     how = {"struct": build.STRUCT_UID, **how}
     return build.rtdose(
-        dose_gy, position=(-8.0, -8.0, -24.0), spacing=(2.0, 2.5), size=(25, 9, 11),
-        offsets=np.arange(25) * 2.0, bits=16, **how,
+        dose_gy, position=(-13.0, -14.0, -26.0), spacing=(2.0, 2.5), size=(28, 15, 17),
+        offsets=np.arange(28) * 2.0, bits=16, **how,
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable
 
 from pydicom.datadict import tag_for_keyword
-
 from tests.fuzz.elements import Edit, Element, Layout
 from tests.fuzz.mutate import Change, Mutant, mutant_of, plan_of
 
@@ -229,9 +228,7 @@ def long_text(name: str, keyword: str, megabytes: int) -> Mutant:
 
 def many_beams(count: int) -> Mutant:
     path = ("FractionGroupSequence", 0, "ReferencedBeamSequence")
-    items = b"".join(
-        _item(_element("ReferencedBeamNumber", str(i).encode())) for i in range(count)
-    )
+    items = b"".join(_item(_element("ReferencedBeamNumber", str(i).encode())) for i in range(count))
     edits = _set(_layout("rtplan.dcm"), path, items)
     return _bomb("crowd", "rtplan.dcm", f"{count} beams", edits)
 
@@ -264,8 +261,8 @@ BOMBS: list[Callable[[], Mutant]] = [
     lambda: fine_grid(b"0.002"),
     lambda: fine_grid(b"1e-7"),
     lambda: fine_grid(b"1e7"),
-    lambda: counts(GridFrameOffsetVector=_offsets(25, 0.01)),
-    lambda: counts(GridFrameOffsetVector=_offsets(25, 1e5)),
+    lambda: counts(GridFrameOffsetVector=_offsets(28, 0.01)),
+    lambda: counts(GridFrameOffsetVector=_offsets(28, 1e5)),
     lambda: deflate_bomb("rtstruct.dcm", 3000, (0x0009, 0x1001)),
     lambda: deflate_bomb("rtdose.dcm", 3000, (0x7FE0, 0x0010)),
     lambda: deflate_bomb("rtdose.dcm", 3000, (0x0009, 0x1001)),

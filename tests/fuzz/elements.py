@@ -214,7 +214,7 @@ class _Walk:
                 around = parents if undefined else (*parents, field)
                 limit = end if undefined else value_at + length
                 inside = self.elements(value_at, limit, here, around)
-                stop = inside[-1].end if inside else value_at
+                stop = max((e.end for e in inside), default=value_at)
                 last = stop + 8 if undefined else limit
             kind = "fragment" if fragments else "item"
             value = Field(value_at, stop - value_at)

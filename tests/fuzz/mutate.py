@@ -172,7 +172,8 @@ def _pick(
     for element in layout.elements:
         if wanted(element):
             words = tuple(word for word in element.path if isinstance(word, str))
-            fitting.setdefault((*words, element.vr == "item" and "item" or ""), []).append(element)
+            kind = "item" if element.vr == "item" else ""
+            fitting.setdefault((*words, kind), []).append(element)
     if not fitting:
         return None
     return name, layout, rng.choice(fitting[rng.choice(list(fitting))])
@@ -566,7 +567,7 @@ def wrong_vr(rng: random.Random, plan: Plan) -> Change | None:
     found = _pick(rng, plan, lambda e: e.vr_field is not None)
     if found is None or found[2].vr_field is None:
         return None
-    name, layout, element = found
+    name, _, element = found
     long = element.length_field.at - element.start == 8
     vrs = ("OB", "OW", "UN", "UT", "SQ", "OF") if long else ("DS", "IS", "LO", "US", "FD", "CS",
                                                              "UI", "SL", "AT", "PN")  # fmt: skip
@@ -723,12 +724,10 @@ def _pixels(rng: random.Random, plan: Plan) -> tuple[str, Layout, Element] | Non
 
 def pixel_bytes(rng: random.Random, plan: Plan) -> Change | None:
     """Change a few bytes of the pixels."""
-    found = _pick(
-        rng, plan, lambda e: (e.tag == PIXEL_DATA and _is_plain(e)) or e.vr == "fragment"
-    )
+    found = _pick(rng, plan, lambda e: (e.tag == PIXEL_DATA and _is_plain(e)) or e.vr == "fragment")
     if found is None or found[2].value.size == 0:
         return None
-    name, layout, element = found
+    name, _, element = found
     edits = []
     for _ in range(rng.choice((1, 1, 2, 10, 100))):
         at = element.value.at + rng.randrange(element.value.size)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tests.dicom.builders import PATIENT
 
 from cordgap.analysis import CaseResult, analyze
 from cordgap.case.case import Case, Prescription
@@ -17,7 +18,6 @@ from cordgap.check.findings import review
 from cordgap.check.verdict import judge
 from cordgap.dicom import read_case
 from cordgap.errors import CordgapError, Finding
-from tests.dicom.builders import PATIENT
 
 # A tenth of the last digit that is ever printed: 0.01 Gy, 0.1 mm, 0.01 cc.
 SAME = {"gy": 1e-3, "mm": 1e-2, "cc": 1e-3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter, defaultdict
@@ -59,7 +60,7 @@ def payload_table(records: Sequence[Record]) -> str:
         _row(("D0.035cc of the cord moved by", "mutants", "noticed", "rate")),
         _row(("---", "---:", "---:", "---:")),
     ]
-    for low, high in zip(BINS_GY, BINS_GY[1:], strict=False):
+    for low, high in itertools.pairwise(BINS_GY):
         inside = [r for r in rows if low <= r.change_gy < high or (math.isinf(high) and
                   math.isinf(r.change_gy))]  # fmt: skip
         seen = [r for r in inside if _noticed(r)]

@@ -13,12 +13,11 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cordgap.case.case import Prescription
 from tests.fuzz import report
 from tests.fuzz.bases import BASES, FRACTIONS, REAL, RX_GY, Files, real_bases
 from tests.fuzz.bombs import BOMBS
@@ -35,6 +34,8 @@ from tests.fuzz.oracle import (
     observe,
 )
 from tests.fuzz.workers import MEMORY_BYTES, Answer, run_all
+
+from cordgap.case.case import Prescription
 
 # One mutant in this many goes the whole way although its case is the good one: holds the short
 # cut against the truth.
@@ -164,9 +165,7 @@ def finished(answer: Answer) -> Record:
         outcome = HANG if answer.hang else TRACEBACK
         detail = f"{answer.seconds:.0f} s at {answer.where}" if answer.hang else "the process died"
         seen = Seen({}, trace=detail)
-        return replace(
-            record(answer.task, made, seen, Judgement(outcome)), seconds=answer.seconds
-        )
+        return replace(record(answer.task, made, seen, Judgement(outcome)), seconds=answer.seconds)
     found: Record = answer.value
     found = replace(found, seconds=answer.seconds, peak_bytes=answer.peak_bytes)
     if answer.peak_bytes is not None and answer.peak_bytes > MEMORY_BYTES:
@@ -177,8 +176,13 @@ def finished(answer: Answer) -> Record:
     return found
 
 
-def run(tasks: Iterable[Task], *, processes: int) -> list[Record]:
-    """Judge every task; in order of the tasks."""
+def run(
+    tasks: Iterable[Task],
+    *,
+    processes: int,
+    meanwhile: Callable[[list[Record]], None] | None = None,
+) -> list[Record]:
+    """Judge every task; in order of the tasks. ``meanwhile`` gets what there is now and then."""
     listed = list(tasks)
     place = {task: i for i, task in enumerate(listed)}
     records: list[tuple[int, Record]] = []
@@ -186,6 +190,8 @@ def run(tasks: Iterable[Task], *, processes: int) -> list[Record]:
         records.append((place[answer.task], finished(answer)))
         if len(records) % 500 == 0:
             print(f"{len(records)} of {len(listed)}", file=sys.stderr)
+            if meanwhile:
+                meanwhile([r for _, r in records])
     return [r for _, r in sorted(records, key=lambda pair: pair[0])]
 
 
@@ -215,18 +221,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.real and REAL.is_dir():
         bases += real_bases()
     bombs = () if options.no_bombs else range(len(BOMBS))
-    records = run(
-        tasks_of(options.count, options.seed, bases=bases, cuts=not options.no_cuts, bombs=bombs),
-        processes=options.jobs,
+    tasks = tasks_of(
+        options.count, options.seed, bases=bases, cuts=not options.no_cuts, bombs=bombs
     )
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(
-            "\n".join(json.dumps(r.__dict__, default=str) for r in records) + "\n", encoding="utf-8"
-        )
-    if options.failures:
-        report.write_failures(records, options.failures, lambda name: mutant(
-            Task(tuple(name), tuple(bases))).files)  # fmt: skip
+
+    def keep(records: list[Record]) -> None:
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps(r.__dict__, default=str) for r in records]
+            options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if options.failures:
+            report.write_failures(records, options.failures, files_of)
+
+    def files_of(name: tuple[str | int, ...]) -> Files:
+        return mutant(Task(name, tuple(bases))).files
+
+    records = run(tasks, processes=options.jobs, meanwhile=keep)
+    keep(records)
     if options.docs:
         report.write_docs(records, seed=options.seed)
     print(report.summary(records))

@@ -89,7 +89,9 @@ class _Worker:
 
     def _start(self) -> None:
         self.pipe, other = self.context.Pipe()
-        self.process = self.context.Process(target=_serve, args=(other, *self.functions), daemon=True)
+        self.process = self.context.Process(
+            target=_serve, args=(other, *self.functions), daemon=True
+        )
         for name in _THREADS:
             os.environ.setdefault(name, "1")
         self.process.start()
@@ -134,8 +136,9 @@ class _Worker:
         """Return where the worker was shortly before its time ran out."""
         with suppress(OSError):
             lines = _dump_file(self.process.pid).read_text(encoding="utf-8").splitlines()
-            frames = [line.strip() for line in lines if "cordgap" in line and "tests" not in line]
-            return " < ".join(re.sub(r'File ".*[/\\\\](\w+\.py)", line', r"\1", f) for f in frames[:3])
+            own = [line.strip() for line in lines if "cordgap" in line and "tests" not in line]
+            short = [re.sub(r'File ".*[/\\](\w+\.py)", line', r"\1", line) for line in own[:3]]
+            return " < ".join(short)
         return ""
 
     def _again(self) -> None:
@@ -167,9 +170,7 @@ def _dump_file(pid: int | None) -> Path:
     return Path(tempfile.gettempdir()) / f"cordgap-fuzz-{pid}.txt"
 
 
-def _serve(
-    pipe: Connection, prepare: Callable[[Any], Any], work: Callable[[Any], Any]
-) -> None:
+def _serve(pipe: Connection, prepare: Callable[[Any], Any], work: Callable[[Any], Any]) -> None:
     _cap()
     while True:
         try:
