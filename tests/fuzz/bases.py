@@ -96,6 +96,15 @@ def _absolute() -> Files:
     return {**_three(ExplicitVRLittleEndian), "rtdose.dcm": _encoded(_dose(absolute=True))}
 
 
+def _coarse() -> Files:
+    """32 bits and 2.5 mm: one sample can hold a thousand Gy, and fills a cord with them."""
+    ds = build.rtdose(
+        dose_gy, position=(-13.0, -14.0, -27.0), spacing=(2.5, 2.5), size=(23, 12, 17),
+        offsets=np.arange(23) * 2.5, struct=build.STRUCT_UID,
+    )  # fmt: skip
+    return {**_three(ExplicitVRLittleEndian), "rtdose.dcm": _encoded(ds)}
+
+
 def _beams() -> Files:
     """Two beam doses that make up the plan dose."""
     files = _three(ImplicitVRLittleEndian)
@@ -204,6 +213,7 @@ BASES: dict[str, Callable[[], Files]] = {
     "rle": _rle,
     "bare": lambda: _three(ImplicitVRLittleEndian, bare=True),
     "absolute-offsets": _absolute,
+    "coarse": _coarse,
     "beams": _beams,
     "with-ct": _with_ct,
     "demo": _demo,

@@ -776,7 +776,7 @@ def voxel_spike(rng: random.Random, plan: Plan) -> Change | None:
     top = max(values)
     at = _at_cord(rng, plan, layout) if rng.random() < 0.8 else rng.randrange(count)
     at = min(max(at, 0), count - 1)
-    new = int(rng.choice((0, top, 2 * top, values[at] + 0.3 * top, values[at] * 1.5)))
+    new = int(rng.choice((0, top, 2 * top, 4 * top, values[at] + 0.3 * top, values[at] * 1.5)))
     new = min(new, 2 ** (8 * size) - 1)
     if new == values[at]:
         return None

@@ -188,7 +188,7 @@ def run(
     records: list[tuple[int, Record]] = []
     for answer in run_all(prepare, examine, listed, processes=processes):
         records.append((place[answer.task], finished(answer)))
-        if len(records) % 500 == 0:
+        if len(records) % 200 == 0:
             print(f"{len(records)} of {len(listed)}", file=sys.stderr)
             if meanwhile:
                 meanwhile([r for _, r in records])
@@ -198,10 +198,21 @@ def run(
 def tasks_of(
     count: int, seed: int, *, bases: Sequence[str], cuts: bool, bombs: Iterable[int]
 ) -> list[Task]:
-    tasks = [Task(("random", seed, number), tuple(bases)) for number in range(count)]
+    """List the tasks, the dear ones first."""
+    tasks = [Task(("bomb", number)) for number in bombs]
     if cuts:
         tasks += [Task(("cut", *cut)) for cut in truncations(bases)]
-    return tasks + [Task(("bomb", number)) for number in bombs]
+    return tasks + [Task(("random", seed, number), tuple(bases)) for number in range(count)]
+
+
+def load(path: Path) -> list[Record]:
+    """Read the records that ``--out`` wrote."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        for key in ("name", "findings", "warned"):
+            row[key] = tuple(row[key])
+        row["changed"] = tuple(tuple(change) for change in row["changed"])
+    return [Record(**row) for row in rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--real", action="store_true", help="real exports too, where they are")
     parser.add_argument("--base", action="append", help="these base plans only")
     parser.add_argument("--failures", type=Path, help="folder for what reproduces each failure")
+    parser.add_argument("--records", type=Path, help="no run: take what --out wrote")
     parser.add_argument("--docs", action="store_true", help="write docs/reliability.md anew")
     options = parser.parse_args(arguments)
     bases = list(options.base or BASES)
@@ -236,7 +248,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def files_of(name: tuple[str | int, ...]) -> Files:
         return mutant(Task(name, tuple(bases))).files
 
-    records = run(tasks, processes=options.jobs, meanwhile=keep)
+    if options.records:
+        records = load(options.records)
+    else:
+        records = run(tasks, processes=options.jobs, meanwhile=keep)
     keep(records)
     if options.docs:
         report.write_docs(records, seed=options.seed)
