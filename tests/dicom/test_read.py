@@ -15,7 +15,8 @@ def codes(case):
 
 
 def test_a_plan_is_read_without_findings(build, tmp_path):
-    case = read_case(build.plan_folder(tmp_path))
+    dose = build.rtdose(spacing=(2.5, 2.5))
+    case = read_case(build.plan_folder(tmp_path, rtdose=dose))
     assert [s.roi_name for s in case.structures] == ["SpinalCord", "GTV"]
     assert [s.role for s in case.structures] == ["cord", "gtv"]
     assert case.structures[0].colour == (255, 10, 0)
@@ -220,3 +221,13 @@ def test_a_dose_of_two_plans_leaves_the_prescription_open(build, tmp_path):
     case = read_case(folder)
     assert case.prescription is None
     assert {"prescription-ambiguous", "dose-summation-unusual"} <= codes(case)
+
+
+@pytest.mark.parametrize(("beam_gy", "is_told"), [(6.0, False), (6.5, False), (3.0, True)])
+def test_prescription_against_the_doses_of_the_beams(build, tmp_path, beam_gy, is_told):
+    plan = build.rtplan()
+    for beam in plan.FractionGroupSequence[0].ReferencedBeamSequence:
+        beam.BeamDose = f"{beam_gy}"
+    case = read_case(build.plan_folder(tmp_path, rtplan=plan))
+    assert case.prescription.dose_gy == 24
+    assert ("prescription-beam-dose" in codes(case)) == is_told

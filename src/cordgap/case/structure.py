@@ -127,7 +127,7 @@ def structure_from_contours(
         points = np.asarray(contour, dtype=np.float64).reshape(-1, 3)
         if len(points) > 1 and np.allclose(points[0], points[-1], rtol=0, atol=1e-6):
             points = points[:-1]
-        if len(points) < 3 or abs(_signed_area(points[:, :2])) < 1e-6:
+        if len(points) < 3 or _is_flat(points[:, :2]):
             if len(points) >= 3 and np.ptp(points[:, 2]) > MAX_OUT_OF_PLANE_MM:
                 status, reason = "unsupported", "contours are not axial"
             degenerate += 1
@@ -172,6 +172,13 @@ def structure_from_contours(
 def _signed_area(points: FloatArray) -> float:
     x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
     return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+
+
+def _is_flat(points: FloatArray) -> bool:
+    """Tell whether all points lie on a line; the lobes of a figure of eight may cancel."""
+    away = points - points[0]
+    far = away[int(np.argmax((away * away).sum(axis=1)))]
+    return float(np.abs(away[:, 0] * far[1] - away[:, 1] * far[0]).max()) < 1e-6
 
 
 def _group_planes(

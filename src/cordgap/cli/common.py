@@ -54,10 +54,10 @@ AcceptOption = Annotated[
         "or one-fraction (a FRACTION dose is of one fraction: multiply it); repeatable.",
     ),
 ]
-GyPer100Option = Annotated[
+RelativeDoseOption = Annotated[
     float | None,
     typer.Option(
-        "--gy-per-100",
+        "--relative-dose-gy",
         metavar="GY",
         min=RX_RANGE_GY[0],
         max=RX_RANGE_GY[1],
@@ -135,7 +135,7 @@ class PlanOptions:
     rtdose: list[str] = field(default_factory=list)
     rtplan: str | None = None
     accept: list[str] = field(default_factory=list)
-    gy_per_100: float | None = None
+    relative_dose_gy: float | None = None
     cord: str | None = None
     target: str | None = None
     rx: float | None = None
@@ -298,7 +298,7 @@ class PlanOptions:
             identify=self.identify,
             overrides=Overrides(
                 ignore_frame_of_reference="frame-of-reference" in self.accept,
-                relative_dose_gy=self.gy_per_100,
+                relative_dose_gy=self.relative_dose_gy,
                 one_fraction="one-fraction" in self.accept,
                 fractions=self.fractions,
             ),
@@ -325,7 +325,7 @@ _FILE_KEYS: dict[str, type] = {
     "rtdose": list,
     "rtplan": str,
     "accept": list,
-    "gy_per_100": float,
+    "relative_dose_gy": float,
     "cord": str,
     "target": str,
     "rx": float,
@@ -341,7 +341,7 @@ _FILE_KEYS: dict[str, type] = {
 _TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
 _RANGES: dict[str, tuple[float, float]] = {
     "rx": RX_RANGE_GY,
-    "gy_per_100": RX_RANGE_GY,
+    "relative_dose_gy": RX_RANGE_GY,
     "fractions": FRACTIONS_RANGE,
     "max_mm": MAX_RANGE_MM,
 }

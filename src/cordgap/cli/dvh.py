@@ -22,7 +22,7 @@ def dvh(
     rtdose: common.RtdoseOption = None,
     rtplan: common.RtplanOption = None,
     accept: common.AcceptOption = None,
-    gy_per_100: common.GyPer100Option = None,
+    relative_dose_gy: common.RelativeDoseOption = None,
     structure: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="ROI to compute; repeatable.")
     ] = None,
@@ -75,7 +75,7 @@ def dvh(
         rtdose=rtdose or [],
         rtplan=rtplan,
         accept=accept or [],
-        gy_per_100=gy_per_100,
+        relative_dose_gy=relative_dose_gy,
         rx=rx,
         fractions=fractions,
     ).filled_from_file()

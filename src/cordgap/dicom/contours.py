@@ -7,11 +7,13 @@ writers that mark values over 64 kB as of unknown type (VR UN).
 
 from __future__ import annotations
 
+import struct
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from cordgap.dicom.dataset import items, raw_bytes
@@ -19,8 +21,11 @@ from cordgap.dicom.dataset import items, raw_bytes
 # PS3.3 C.8.8.6.3: contours of this type are combined by exclusive or, plane by plane.
 XOR = ("CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 CLOSED = ("CLOSED_PLANAR", *XOR)
+# PS3.3 C.8.8.6.1: the types that enclose nothing.
+OPEN = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 # Points that a writer may count differently: a closing point that it does or does not repeat.
 _FORGIVEN_POINTS = 1
+_CONTOUR_SEQUENCE = 0x30060040
 _CONTOUR_TYPE = 0x30060042
 _SLAB_THICKNESS = 0x30060044
 _POINT_COUNT = 0x30060046
@@ -31,13 +36,15 @@ _CONTOUR_DATA = 0x30060050
 class RawContours:
     """Closed contours of one region of interest, and what was left out.
 
-    ``left_out`` counts contours by their geometric type; ``miscounted`` counts contours whose
+    ``left_out`` counts contours by their geometric type, ``unknown`` those whose type is not in the
+    standard; ``miscounted`` counts contours whose
     NumberOfContourPoints does not agree with the points, though all points seem to be there;
     ``damage`` says of each damaged contour what is wrong with it.
     """
 
     closed: tuple[NDArray[np.float64], ...]
     left_out: tuple[tuple[str, int], ...] = ()
+    unknown: int = 0
     miscounted: int = 0
     damage: tuple[str, ...] = ()
     is_xor: bool = False
@@ -77,12 +84,20 @@ def read_contours(roi: Dataset) -> RawContours:
     left_out: dict[str, int] = {}
     thickness: set[float] = set()
     damage: list[str] = []
-    miscounted = 0
+    miscounted = unknown = 0
     kinds = set()
-    for index, contour in enumerate(items(roi, "ContourSequence"), start=1):
+    written = _written_contours(roi)
+    contours = items(roi, "ContourSequence")
+    if written is not None and written != len(contours):
+        damage.append(f"{written} contours are written and {len(contours)} can be read")
+    for index, contour in enumerate(contours, start=1):
         kind = (raw_bytes(contour, _CONTOUR_TYPE) or b"").strip(b" \0").decode("ascii", "replace")
         if kind.upper() not in CLOSED:
             left_out[kind or "no type"] = left_out.get(kind or "no type", 0) + 1
+            unknown += kind.upper() not in OPEN
+            continue
+        if _CONTOUR_DATA not in contour:
+            damage.append(f"contour {index} holds no points")
             continue
         kinds.add(kind.upper())
         count = _number(raw_bytes(contour, _POINT_COUNT))
@@ -112,11 +127,25 @@ def read_contours(roi: Dataset) -> RawContours:
     return RawContours(
         tuple(closed),
         tuple(sorted(left_out.items())),
+        unknown,
         miscounted,
         tuple(damage),
         bool(kinds & set(XOR)),
         max(thickness) if len(thickness) == 1 else None,
     )
+
+
+def _written_contours(roi: Dataset) -> int | None:
+    """Count contours in the bytes of a structure; None where they have been decoded already.
+
+    A wrong length makes a reader skip what follows without a word. The tag of ContourData cannot
+    occur in its own text, so that counting it tells how many contours there should be.
+    """
+    element = roi.get_item(_CONTOUR_SEQUENCE)
+    if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
+        return None
+    tag = struct.pack("<HH" if element.is_little_endian else ">HH", 0x3006, 0x0050)
+    return element.value.count(tag)
 
 
 def is_whole(contour: Dataset) -> bool:

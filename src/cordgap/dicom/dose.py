@@ -136,11 +136,15 @@ def _check_units(ds: Dataset, file: str, overrides: Overrides) -> float | None:
     given = overrides.relative_dose_gy
     if units == "GY":
         if given is not None:
-            raise OptionError(f"--gy-per-100: {file} is in Gy already (DoseUnits GY)")
+            raise OptionError(f"--relative-dose-gy: {file} is in Gy already (DoseUnits GY)")
         return None
     if units == "RELATIVE" and given is not None:
         return given
-    more = "" if units != "RELATIVE" else ", or give --gy-per-100 GY (the dose that 100 stands for)"
+    more = (
+        ""
+        if units != "RELATIVE"
+        else ", or give --relative-dose-gy GY (the dose that 100 stands for)"
+    )
     raise DicomError(
         f"{file}: found DoseUnits {units or 'absent'}, expected GY; export the dose in Gy{more}",
         code="dose-units",

@@ -15,6 +15,8 @@ from cordgap.errors import DicomError, Finding
 SAME_DOSE_GY = 0.005
 # Above this a prescription is in cGy or nonsense; total courses stay below 100 Gy.
 MAX_PRESCRIPTION_GY = 150.0
+# The dose of the beams at their reference point and the prescription differ by normalisation.
+BEAM_DOSE_TOLERANCE = 0.1
 _POINTS = ("COORDINATES", "POINT")
 
 
@@ -48,8 +50,11 @@ def read_plan(path: Path) -> Plan:
             if (count := whole_number(group, "NumberOfFractionsPlanned")) is not None and count > 0
         ]
         groups = len(items(ds, "FractionGroupSequence"))
+        beam_gy = _beam_dose_gy(ds)
         setups = {text(setup, "PatientPosition") for setup in items(ds, "PatientSetupSequence")}
     prescription, findings = _prescription(doses, fractions, groups, path.name)
+    if prescription is not None:
+        findings += _against_beams(prescription, beam_gy, path.name)
     position = next(iter(setups)) if len(setups) == 1 else ""
     return Plan(prescription, position or None, tuple(findings))
 
@@ -130,6 +135,42 @@ def _prescription(
             )
         ]
     return Prescription(values[0], fractions[0], "RTPLAN"), []
+
+
+def _beam_dose_gy(ds: Dataset) -> float | None:
+    """Return the sum of BeamDose over the beams of the only fraction group, in Gy a fraction."""
+    groups = items(ds, "FractionGroupSequence")
+    if len(groups) != 1:
+        return None
+    total = 0.0
+    for beam in items(groups[0], "ReferencedBeamSequence"):
+        try:
+            dose = numbers(beam, "BeamDose")
+        except DicomError:
+            return None
+        total += dose[0] if dose else 0.0
+    return total or None
+
+
+def _against_beams(prescription: Prescription, beam_gy: float | None, file: str) -> list[Finding]:
+    """Compare the prescription with what the beams say; either may be wrong."""
+    if beam_gy is None:
+        return []
+    course_gy = beam_gy * prescription.fractions
+    if abs(course_gy - prescription.dose_gy) <= BEAM_DOSE_TOLERANCE * prescription.dose_gy:
+        return []
+    return [
+        Finding(
+            "prescription-beam-dose",
+            f"the beams of the plan give {beam_gy:g} Gy in each of {prescription.fractions} "
+            f"fraction(s), which makes {course_gy:g} Gy; prescribed are "
+            f"{prescription.dose_gy:g} Gy",
+            file=file,
+            found=f"{course_gy:g} Gy",
+            expected=f"{prescription.dose_gy:g} Gy",
+            action="check dose and number of fractions of the prescription",
+        )
+    ]
 
 
 def delivered_beams(path: Path) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from cordgap.errors import DicomError, Finding, GeometryMismatchError
 # Without meaning once the user has given the prescription.
 _ON_PRESCRIPTION = (
     "prescription-ambiguous",
+    "prescription-beam-dose",
     "prescription-implausible",
     "prescription-missing",
     "rtplan-missing",
@@ -184,13 +185,13 @@ def _ignored(found: Discovery, files: Selection, image: Image | None) -> tuple[I
     shown = image.image.geometry.shape[0] if image is not None and image.image is not None else 0
     if slices > shown:
         why = "not asked for" if image is None else "not the CT of the structure set"
-        lines.append(IgnoredFile(f"{slices - shown} CT slices", why))
+        lines.append(IgnoredFile(f"{slices - shown} CT slice(s)", why))
     lines += [
         IgnoredFile(f"{count} {name}", "a kind of DICOM file that is not used")
         for name, count in found.other_dicom
     ]
     if found.not_dicom:
-        lines.append(IgnoredFile(f"{found.not_dicom} other files", "not DICOM"))
+        lines.append(IgnoredFile(f"{found.not_dicom} other file(s)", "not DICOM"))
     return tuple(lines)
 
 

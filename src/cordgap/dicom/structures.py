@@ -253,6 +253,18 @@ def _contour_findings(raw: RawContours, name: str, file: str) -> list[Finding]:
                 expected="CLOSED_PLANAR",
             )
         )
+    if raw.unknown:
+        findings.append(
+            Finding(
+                "contour-type-unknown",
+                f"{raw.unknown} contour(s) of a type that is not in the standard were left out",
+                roi_name=name,
+                file=file,
+                found=", ".join(kind for kind, _ in raw.left_out),
+                expected="CLOSED_PLANAR",
+                action="look at the contours in the planning system",
+            )
+        )
     if raw.miscounted:
         findings.append(
             Finding(
