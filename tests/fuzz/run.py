@@ -33,7 +33,7 @@ from tests.fuzz.oracle import (
     judge_mutant,
     observe,
 )
-from tests.fuzz.workers import MEMORY_BYTES, Answer, run_all
+from tests.fuzz.workers import MEMORY_BYTES, Answer, run_all, scratch
 
 from cordgap.case.case import Prescription
 
@@ -117,7 +117,7 @@ Prepared = tuple[Task, Mutant, Path]
 def prepare(task: Task) -> Prepared:
     made = mutant(task)
     good(made.base)
-    folder = Path(tempfile.mkdtemp(prefix="cordgap-mutant-"))
+    folder = Path(tempfile.mkdtemp(prefix="mutant-", dir=scratch()))
     write(made.files, folder / "plan")
     return task, made, folder
 

@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -27,11 +28,12 @@ from typing import Any
 # Processor time where the system tells it of another process, so that a busy machine makes no hang;
 # elapsed time elsewhere, and in any case beyond this multiple.
 TIMEOUT_S = 10.0
-_PATIENCE = 6
+_PATIENCE = 12
 # Starting up, importing, and making a large mutant.
 START_S = 120.0
 MEMORY_BYTES = 1 << 30
 _CAP_BYTES = 6 << 30
+_DUMP = "where.txt"
 _STATUS = Path("/proc/self/status")
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -121,7 +123,8 @@ class _Worker:
             self._again()
             return Answer(self.task, None, seconds, None)
         if seconds > self.limit_s and not self._waiting(seconds):
-            where = self._where()
+            used = _processor_s(self.process.pid) - self.used_s
+            where = f"{self._where()} ({used:.0f} s of processor time)"
             self._again()
             return Answer(self.task, None, seconds, None, hang=True, where=where)
         return None
@@ -135,7 +138,8 @@ class _Worker:
     def _where(self) -> str:
         """Return where the worker was shortly before its time ran out."""
         with suppress(OSError):
-            lines = _dump_file(self.process.pid).read_text(encoding="utf-8").splitlines()
+            dump = scratch(self.process.pid) / _DUMP
+            lines = dump.read_text(encoding="utf-8").splitlines()
             own = [line.strip() for line in lines if "cordgap" in line and "tests" not in line]
             short = [re.sub(r'File ".*[/\\](\w+\.py)", line', r"\1", line) for line in own[:3]]
             return " < ".join(short)
@@ -145,6 +149,7 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+        shutil.rmtree(scratch(self.process.pid), ignore_errors=True)
         self._start()
 
     def stop(self) -> None:
@@ -153,7 +158,7 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        _dump_file(self.process.pid).unlink(missing_ok=True)
+        shutil.rmtree(scratch(self.process.pid), ignore_errors=True)
 
 
 def _processor_s(pid: int | None) -> float:
@@ -166,12 +171,14 @@ def _processor_s(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _dump_file(pid: int | None) -> Path:
-    return Path(tempfile.gettempdir()) / f"cordgap-fuzz-{pid}.txt"
+def scratch(pid: int | None = None) -> Path:
+    """Return the folder of a worker (this process by default); removed when it ends."""
+    return Path(tempfile.gettempdir()) / f"cordgap-fuzz-{os.getpid() if pid is None else pid}"
 
 
 def _serve(pipe: Connection, prepare: Callable[[Any], Any], work: Callable[[Any], Any]) -> None:
     _cap()
+    scratch().mkdir(exist_ok=True)
     while True:
         try:
             task = pipe.recv()
@@ -181,7 +188,7 @@ def _serve(pipe: Connection, prepare: Callable[[Any], Any], work: Callable[[Any]
         pipe.send("ready")
         _forget_peak()
         started = time.process_time()
-        with _dump_file(os.getpid()).open("w", encoding="utf-8") as dump:
+        with (scratch() / _DUMP).open("w", encoding="utf-8") as dump:
             faulthandler.dump_traceback_later(0.8 * TIMEOUT_S, file=dump)
             result = work(prepared)
             faulthandler.cancel_dump_traceback_later()
