@@ -285,11 +285,21 @@ def test_contours_that_share_an_edge_are_not_overlapping():
     assert not solid.findings
 
 
-def test_bow_tie_is_named_and_both_wings_count():
+def test_bow_tie_is_refused():
     """A lopsided figure of eight: its shoelace area is 25 - 36, what it encloses 25 + 36."""
     lopsided = np.array([(-5, -5), (6, 6), (6, -6), (-5, 5)], float)
-    solid = solid_of([ring(lopsided, z) for z in Z])
-    assert solid.volume_mm3 == pytest.approx(27 * (25 + 36), rel=ROUNDING)
+    with pytest.raises(
+        StructureError, match=r"crosses itself at z = .* by more than 5 %"
+    ) as caught:
+        solid_of([ring(lopsided, z) for z in Z])
+    assert caught.value.code == "tangled-contour"
+
+
+def test_loop_at_a_corner_is_named_and_counts():
+    """A square with a loop of 1 mm2 beyond one corner, turned the other way round."""
+    turned = np.array([(-5, -5), (5, -5), (5, 5), (5, 6), (6, 6), (6, 5), (5, 5), (-5, 5)], float)
+    solid = solid_of([ring(turned, z) for z in Z])
+    assert solid.volume_mm3 == pytest.approx(27 * 101, rel=ROUNDING)
     assert [f.code for f in solid.findings] == ["self-crossing-contour"]
     assert "the even-odd one" in solid.findings[0].message
 

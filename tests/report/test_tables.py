@@ -137,7 +137,12 @@ def test_check_document(result: CaseResult, severities: list[Any], verdict: str)
 
 def test_error_document() -> None:
     document = validate(error_document(DicomError("no RTSTRUCT in the folder")))
-    assert document["error"] == {"type": "DicomError", "message": "no RTSTRUCT in the folder"}
+    told = {k: v for k, v in document["error"].items() if v is not None}
+    assert told == {
+        "type": "DicomError",
+        "code": "file-refused",
+        "message": "no RTSTRUCT in the folder",
+    }
     assert "secret" not in to_json(error_document(ValueError("secret")))
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cordgap.check.raster import HOTTEST_CC, HOTTEST_PERCENT, Values
 from cordgap.errors import DicomError, OptionError
 
 FloatArray = NDArray[np.float64]
@@ -35,6 +38,8 @@ class SecondDvh:
         Volume that gets at least each dose; the last is 0.
     total_volume_cc, mean_gy, max_gy : float
         As dicompyler-core states them.
+    stated : dict of str to float or None
+        Every compared metric as dicompyler-core itself reads it off its curve.
     program : str
         Name and version of what calculated.
     """
@@ -46,12 +51,27 @@ class SecondDvh:
     total_volume_cc: float
     mean_gy: float
     max_gy: float
+    stated: Values
     program: str
 
     def dose_of_hottest_gy(self, volume_cc: float) -> float:
         """Return the dose that the hottest ``volume_cc`` gets at least, linear between edges."""
         falling, doses = self.volume_cc[::-1], self.dose_gy[::-1]
         return float(np.interp(volume_cc, falling, doses))
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Keep loggers from saying anything."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> SecondDvh:
@@ -74,9 +94,9 @@ def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> Sec
     from cordgap.dicom.compat import provide_read_file
 
     provide_read_file()
-    logging.getLogger("pydicom").setLevel(logging.ERROR)
-    # Its own use of old names of pydicom and numpy is not the user's concern.
-    with warnings.catch_warnings():
+    # Its use of old names of pydicom and numpy is not the user's concern, and what these log quotes
+    # values of the files.
+    with warnings.catch_warnings(), _silent("pydicom", "dicompylercore"):
         warnings.simplefilter("ignore")
         try:
             from dicompylercore import __version__ as version
@@ -91,6 +111,14 @@ def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> Sec
             counts = np.asarray(found.counts, dtype=np.float64)
             edges = np.asarray(found.bins, dtype=np.float64)
             total, mean, highest = float(found.volume), float(found.mean), float(found.max)
+            stated: Values = {"volume": total, "Mean": mean, "Max": highest}
+            for cc in HOTTEST_CC:
+                there = cc <= total
+                stated[f"D{cc:g}cc"] = (
+                    float(found.dose_constraint(cc, "cc").value) if there else None
+                )
+            for percent in HOTTEST_PERCENT:
+                stated[f"D{percent:g}%"] = float(found.dose_constraint(percent).value)
         except Exception as error:
             raise DicomError(
                 f"{Path(rtdose).name}: dicompyler-core cannot calculate ROI {roi_number} of "
@@ -109,5 +137,6 @@ def second_dvh(rtstruct: Path | str, rtdose: Path | str, roi_number: int) -> Sec
         total_volume_cc=total,
         mean_gy=mean,
         max_gy=highest,
+        stated=stated,
         program=f"dicompyler-core {version}",
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import CordgapError
-
-if TYPE_CHECKING:
-    from cordgap.check.compare import SecondCalculation
 
 
 def check(
@@ -38,8 +35,10 @@ def check(
     Example: cordgap check plans/coverage-first
     """
     common.start_logging(quiet, verbose)
+    from cordgap.check.stored import stored_notes
     from cordgap.check.verdict import judge
-    from cordgap.report.tables import check_document, second_part
+    from cordgap.report.second import second_part, second_text
+    from cordgap.report.tables import check_document
 
     options = PlanOptions(
         path=path,
@@ -62,14 +61,18 @@ def check(
         verdict = judge(None, (error.finding(),))
     else:
         verdict = judge(
-            case, (), cord=options.cord, target=options.target, prescription=prescription
+            case,
+            stored_notes(case),
+            cord=options.cord,
+            target=options.target,
+            prescription=prescription,
         )
     second = None
     if second_calc and case is not None and verdict.word != "refused":
-        from cordgap.check.compare import second_calculation
+        from cordgap.cli.second import calculate_again, with_second
 
-        chosen = [s for s in (verdict.cord, verdict.target) if s is not None]
-        second = second_calculation(case, chosen)
+        second = calculate_again(case, (verdict.cord, verdict.target))
+        verdict = with_second(verdict, second)
     if json:
         calculated = None if second is None else second_part(second)
         reason = "the input was refused" if second_calc else "it was not asked for"
@@ -93,19 +96,5 @@ def check(
             if finding.action:
                 print(f"      to do: {finding.action}")
         if second is not None:
-            _print_second(second)
+            print(second_text(second))
     raise typer.Exit(2 if verdict.word == "refused" else 0)
-
-
-def _print_second(second: SecondCalculation) -> None:
-    print(f"second calculation by {second.program}")
-    for row in second.rows:
-        shown = "-" if row.difference_percent is None else f"{row.difference_percent:+.1f} %"
-        print(
-            f"  {row.roi_name:<20} {row.metric:<8} {row.main:9.3f} {row.second:9.3f} {row.unit:<3}"
-            f" {shown}"
-        )
-    print(
-        "  It counts dose pixels whose centre lies in the contour: on thin structures in steep\n"
-        "  gradients differences of 10 % and more are its own."
-    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -406,7 +407,18 @@ def emit_error(error: Exception) -> None:
     if "--json" in sys.argv[1:] and not _emitted:
         from cordgap.report.tables import error_document
 
-        emit(error_document(error))
+        document = error_document(error)
+        message = document["error"]["message"]
+        document["error"] |= {"message": without_paths(message, sys.argv[1:])}
+        emit(document)
+
+
+def without_paths(message: str, words: Iterable[str]) -> str:
+    """Leave the paths that the user typed, and their parents, out of a message that is kept."""
+    paths = {str(p) for word in words if os.sep in word for p in (Path(word), *Path(word).parents)}
+    for path in sorted(paths - {os.sep, "."}, key=len, reverse=True):
+        message = message.replace(path, "...")
+    return message
 
 
 def tell(findings: tuple[Finding, ...], *, quiet: bool) -> None:
@@ -423,8 +435,9 @@ def report_error(error: Exception) -> int:
     if isinstance(error, CordgapError):
         print(f"cordgap: error: {error}", file=sys.stderr)
     elif isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"cordgap: error: {where}{error.strerror or error}", file=sys.stderr)
+        from cordgap.report.files import words_of
+
+        print(f"cordgap: error: {words_of(error)}", file=sys.stderr)
     else:
         print(
             f"cordgap: unexpected {type(error).__name__}; this is a fault of cordgap, please "

@@ -83,6 +83,8 @@ _HEAD_BYTES = 2048
 # Patients are told apart within one run only: the key means nothing outside it, and cannot be
 # turned back into an identifier by trying all of them.
 _SALT = os.urandom(16)
+# Parts of a name shorter than this are in too many words to mean anything.
+_SHORTEST_NAME = 3
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class FileRecord:
     patient_key : str
         Equal for equal patient identifiers within one run; empty where the file has none.
     label : str
-        Label of the structure set or plan (free comments are not read: they may name the patient).
+        Label of the structure set or plan, shown only where files must be told apart; empty where
+        it holds the patient's name or identifier. Free comments are not read: they may do so too.
     plan_uids, rtstruct_uids, series_uids : tuple of str
         Files that this one refers to.
     series_uid : str
@@ -462,4 +465,12 @@ def _label(ds: Dataset, kind: Kind) -> str:
         "rtplan": ("RTPlanLabel", "RTPlanName"),
         "ct": (),
     }[kind]
-    return next((found for word in keywords if (found := text(ds, word))), "")
+    label = next((found for word in keywords if (found := text(ds, word))), "")
+    return "" if _names_patient(ds, label) else label
+
+
+def _names_patient(ds: Dataset, label: str) -> bool:
+    """Tell whether a label holds a part of the patient's name or the identifier."""
+    parts = re.split(r"[\^=\s,;]+", f"{text(ds, 'PatientName')} {text(ds, 'PatientID')}".casefold())
+    folded = label.casefold()
+    return any(len(part) >= _SHORTEST_NAME and part in folded for part in parts)

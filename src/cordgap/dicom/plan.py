@@ -17,6 +17,7 @@ SAME_DOSE_GY = 0.005
 MAX_PRESCRIPTION_GY = 150.0
 # The dose of the beams at their reference point and the prescription differ by normalisation.
 BEAM_DOSE_TOLERANCE = 0.1
+BEAM_DOSE_ROUND_OFF = 0.005
 _POINTS = ("COORDINATES", "POINT")
 
 
@@ -67,7 +68,10 @@ def _refuse_truncated(ds: Dataset, file: str) -> None:
 
 
 def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
-    """Return (name, dose in Gy) of each target, points only where nothing else has a dose."""
+    """Return (name, dose in Gy) of each target, points only where nothing else has a dose.
+
+    Targets are numbered: DoseReferenceDescription is free text and may name the patient.
+    """
     found: list[tuple[bool, str, float]] = []
     for reference in items(ds, "DoseReferenceSequence"):
         if text(reference, "DoseReferenceType").upper() != "TARGET":
@@ -81,8 +85,7 @@ def _target_doses(ds: Dataset, file: str) -> list[tuple[str, float]]:
         if value is None or not value[0] > 0:
             continue
         is_point = text(reference, "DoseReferenceStructureType").upper() in _POINTS
-        name = text(reference, "DoseReferenceDescription") or "a target"
-        found.append((is_point, name, value[0]))
+        found.append((is_point, f"target {len(found) + 1}", value[0]))
     areas = [(name, dose) for is_point, name, dose in found if not is_point]
     return areas or [(name, dose) for _, name, dose in found]
 
@@ -157,7 +160,8 @@ def _against_beams(prescription: Prescription, beam_gy: float | None, file: str)
     if beam_gy is None:
         return []
     course_gy = beam_gy * prescription.fractions
-    if abs(course_gy - prescription.dose_gy) <= BEAM_DOSE_TOLERANCE * prescription.dose_gy:
+    apart = abs(course_gy - prescription.dose_gy) / prescription.dose_gy
+    if apart <= BEAM_DOSE_ROUND_OFF:
         return []
     return [
         Finding(
@@ -165,6 +169,7 @@ def _against_beams(prescription: Prescription, beam_gy: float | None, file: str)
             f"the beams of the plan give {beam_gy:g} Gy in each of {prescription.fractions} "
             f"fraction(s), which makes {course_gy:g} Gy; prescribed are "
             f"{prescription.dose_gy:g} Gy",
+            severity="warning" if apart > BEAM_DOSE_TOLERANCE else "info",
             file=file,
             found=f"{course_gy:g} Gy",
             expected=f"{prescription.dose_gy:g} Gy",

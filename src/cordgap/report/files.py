@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -38,6 +39,18 @@ def unwritable(folder: Path, error: OSError) -> OptionError:
     """Return the error that says why nothing can be written into a folder."""
     reason = error.strerror or type(error).__name__
     return OptionError(f"the report folder {folder} cannot be written: {reason}; name another")
+
+
+def words_of(error: OSError) -> str:
+    """Say what the operating system refused, and of which file; never the folder.
+
+    Folders are often named after patients.
+    """
+    reason = error.strerror or type(error).__name__
+    if error.filename is None:
+        return str(error) if error.strerror is None else reason
+    file = Path(os.fsdecode(error.filename))
+    return reason if file.is_dir() else f"{file.name}: {reason}"
 
 
 def write_file(path: Path, content: bytes | str) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
 from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding, verdict_of
+from cordgap.report.files import words_of
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
@@ -31,7 +32,6 @@ from cordgap.report.parts import (
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
-    from cordgap.check.compare import SecondCalculation
     from cordgap.dvh.solid import Between, Ends
     from cordgap.dvh.structures import StructureResult
     from cordgap.limits.protocol import Protocol
@@ -158,24 +158,6 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
     }
 
 
-def second_part(second: SecondCalculation) -> Document:
-    """Return a second calculation beside the main one."""
-    return {
-        "program": second.program,
-        "rows": [
-            {
-                "roi_name": row.roi_name,
-                "metric": row.metric,
-                "unit": row.unit,
-                "main": rounded(row.main),
-                "second": rounded(row.second),
-                "difference_percent": rounded(row.difference_percent),
-            }
-            for row in second.rows
-        ],
-    }
-
-
 def check_document(
     findings: Iterable[Finding],
     *,
@@ -214,17 +196,22 @@ def check_document(
 def error_document(error: Exception) -> Document:
     """Return an error that stopped the program as ``cordgap.error/1``.
 
-    The message of an error that is not cordgap's own is kept out: it may hold anything.
+    The message of an error that is not cordgap's own is kept out: it may hold anything. Of one of
+    the operating system the reason is kept without the path, which may hold a name.
     """
-    known = isinstance(error, CordgapError | OSError)
     detail = error.finding() if isinstance(error, CordgapError) else None
+    code, message = "unexpected", "unexpected error; see the log"
+    if detail is not None:
+        code, message = detail.code, detail.message
+    elif isinstance(error, OSError):
+        code, message = "file-system", words_of(error)
     return {
         "schema": "cordgap.error/1",
         "cordgap_version": __version__,
         "error": {
             "type": type(error).__name__,
-            "code": detail.code if detail else "file-system" if known else "unexpected",
-            "message": str(error) if known else "unexpected error; see the log",
+            "code": code,
+            "message": message,
             "file": detail.file if detail else None,
             "roi_name": detail.roi_name if detail else None,
             "found": detail.found if detail else None,
