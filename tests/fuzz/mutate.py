@@ -90,16 +90,18 @@ def make(seed: int, number: int, *, bases: Sequence[str] = tuple(BASES)) -> Muta
     rng = random.Random(f"{seed}/{number}")
     # Kinds and bases come round evenly; the rest is drawn.
     names = list(KINDS)
-    kind = names[number % len(names)]
     often = [base for base in bases for _ in range(1 if base in SLOW else 4)]
     base = often[(number // len(names) + number) % len(often)]
-    for _ in range(50):
-        plan = plan_of(base)
-        change = KINDS[kind](rng, plan)
-        if change is not None:
-            return mutant_of(plan, kind, change)
-        base = rng.choice(list(bases))
-    raise AssertionError(f"no base plan has anything for {kind}")
+    for shift in range(len(names)):
+        kind = names[(number + shift) % len(names)]
+        for _ in range(50):
+            plan = plan_of(base)
+            change = KINDS[kind](rng, plan)
+            if change is not None:
+                return mutant_of(plan, kind, change)
+            base = rng.choice(list(bases))
+        # None of these plans has what this kind damages: the next kind.
+    raise AssertionError("no kind of mutation fits the base plans")
 
 
 def mutant_of(plan: Plan, kind: str, change: Change) -> Mutant:
