@@ -225,6 +225,8 @@ SLOW = ("demo", "openkbp")
 @cache
 def files_of(base: str) -> Files:
     """Return the files of a base plan."""
+    if base not in BASES:
+        real_bases()  # a worker process starts without them
     return BASES[base]()
 
 
