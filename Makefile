@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fuzz clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -38,6 +38,10 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(PY) benchmarks/bench_dvh.py
 	$(PY) benchmarks/bench_cli.py
+
+# Some minutes on two cores; writes the tables of docs/reliability.md anew.
+fuzz: $(VENV)/.installed-dev
+	$(PY) -m tests.fuzz.run --count 5000 --seed 1 --docs --out build/fuzz.jsonl --failures build/fuzz
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OUT)
