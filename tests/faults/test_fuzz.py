@@ -264,6 +264,20 @@ def test_failures_and_their_exceptions():
     assert report.is_failure(replace(payload, outcome=TRACEBACK))
 
 
+def test_only_the_value_of_a_number_that_nothing_repeats_is_forgiven():
+    calm = replace(finished_record(), outcome=SILENT, structural=True)
+    for where, fails in (
+        ("ImagePositionPatient", False),
+        ("FractionGroupSequence.0.NumberOfFractionsPlanned", False),
+        ("StructureSetROISequence.1.ROINumber and StructureSetROISequence.0.ROINumber", False),
+        ("length of ImagePositionPatient", True),
+        ("ROIContourSequence.0.ContourSequence.3.ContourGeometricType", True),
+        ("the stream", True),
+    ):
+        assert report.is_failure(replace(calm, where=where)) is fails, where
+        assert report.is_failure(replace(calm, where=where, outcome=TRACEBACK))
+
+
 def finished_record() -> Record:
     from tests.fuzz.workers import Answer
 

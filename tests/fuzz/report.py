@@ -19,6 +19,15 @@ DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
 BINS_GY = (0.0, 0.1, 0.5, 1.0, 3.0, math.inf)
 # A spike that moves the cord's near-maximum by more than this must be seen.
 SPIKE_GY = 1.0
+# Numbers that a file states once and that nothing in a minimal plan repeats: another plausible
+# value cannot be told from the true one. They are counted and listed, and fail no run.
+STATED_ONCE = frozenset(
+    (
+        "ImagePositionPatient", "PixelSpacing", "GridFrameOffsetVector", "DoseGridScaling",
+        "TargetPrescriptionDose", "NumberOfFractionsPlanned", "DoseReferenceType", "ROINumber",
+        "ReferencedROINumber", "ROIName",
+    )
+)  # fmt: skip
 _NAMED = (CHANGED_NOTED, EQUAL_NOTED, REFUSED)
 
 
@@ -26,7 +35,15 @@ def is_failure(record: Record) -> bool:
     """Whether a mutant broke a promise; a payload mutant may change numbers silently."""
     if record.outcome not in BAD:
         return False
-    return record.structural or record.outcome != SILENT or missed_spike(record)
+    if record.outcome != SILENT or missed_spike(record):
+        return True
+    return record.structural and not stated_once(record)
+
+
+def stated_once(record: Record) -> bool:
+    """Whether all that was changed is the value of numbers that nothing repeats."""
+    words = re.findall(r"[A-Za-z]+", attribute(record).split(" of ")[-1])
+    return "length" not in attribute(record) and bool(words) and words[-1] in STATED_ONCE
 
 
 def missed_spike(record: Record) -> bool:
