@@ -24,7 +24,7 @@ from cordgap.dicom.dataset import (
 )
 from cordgap.dicom.geometry import AXIAL, COSINE_TOLERANCE, FrameStack, frame_stack
 from cordgap.dicom.overrides import NO_OVERRIDES, Overrides
-from cordgap.dicom.pixels import BlockReader, block_reader
+from cordgap.dicom.pixels import BlockReader, block_reader, ends_oddly
 from cordgap.errors import CordgapError, DicomError, Finding, OptionError
 
 _KEYWORDS = (
@@ -78,6 +78,16 @@ def read_one_dose(path: Path, *, factor: float = 1.0, overrides: Overrides = NO_
             raise error.of_file(file) from error
         read_block = block_reader(ds, path, stack)
         _check_values(read_block, stack, scaling, file)
+        if ends_oddly(ds, path):
+            findings.append(
+                Finding(
+                    "dose-file-end",
+                    "what follows the pixels is no DICOM element: bytes may have been lost or "
+                    "added, which shifts the samples",
+                    file=file,
+                    action="export the dose again",
+                )
+            )
     findings += _about_grid(stack, file)
 
     def load(slices: Slices) -> NDArray[np.float64]:

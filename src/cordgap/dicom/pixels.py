@@ -7,6 +7,7 @@ Of an uncompressed little-endian file only the rows that a block needs are read;
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -112,6 +113,25 @@ def block_reader(ds: Dataset, path: Path, stack: FrameStack) -> BlockReader:
     if compressed or big_endian:
         return _whole(path, dtype.newbyteorder(">") if big_endian else dtype, stack.shape)
     return _seeking(path, element.value_tell, dtype, stack.shape)
+
+
+def ends_oddly(ds: Dataset, path: Path) -> bool:
+    """Tell whether what follows the pixels cannot be a DICOM element.
+
+    Bytes put into or left out of the pixels shift every sample after them; all that shows is that
+    the file does not end where its lengths say. Compressed files cannot be asked.
+    """
+    element: Any = ds.get_item(_PIXEL_DATA, keep_deferred=True)
+    syntax = str(getattr(ds, "file_meta", {}).get("TransferSyntaxUID", "") or "")
+    if syntax == _DEFLATED or element.length == UNDEFINED_LENGTH:
+        return False
+    with path.open("rb") as stream:
+        stream.seek(element.value_tell + element.length)
+        following = stream.read(4)
+    if not following:
+        return False
+    order = ">HH" if syntax == _BIG_ENDIAN else "<HH"
+    return len(following) < 4 or struct.unpack(order, following) <= (0x7FE0, 0x0010)
 
 
 def _seeking(
