@@ -431,7 +431,8 @@ def test_caps_that_reach_farther_than_half_a_voxel_are_not_held():
 
 def test_uncertainty_names_its_sources():
     dvh = compute_dvh(tube(), grid_of(smooth))
-    assert [a.source for a in dvh.alternatives] == ["dose grid", "quadrature"]
+    sources = ["dose grid", "quadrature", "end caps", "between planes"]
+    assert [a.source for a in dvh.alternatives] == sources
 
 
 def test_linear_dose_has_no_grid_uncertainty():

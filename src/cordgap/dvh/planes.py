@@ -84,7 +84,7 @@ def _centroid(points: FloatArray) -> FloatArray:
     return centroid
 
 
-def _profile(contour: FloatArray) -> Profile | None:
+def profile_of(contour: FloatArray) -> Profile | None:
     """Resample a contour to radius against angle; None unless star-shaped about its centroid."""
     area = signed_area_mm2(contour)
     ring = contour if area > 0 else contour[::-1]
@@ -117,7 +117,7 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
     """Even-odd area of a plane; overlapping contours are merged and named as a problem."""
     contours = plane.contours
     if len(contours) == 1:
-        profile = _profile(contours[0])
+        profile = profile_of(contours[0])
         if profile is not None:
             return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
     import shapely
