@@ -125,6 +125,13 @@ class _Loft:
     def section(self, pitch_mm: float) -> Section:
         return _lofted_section([self], pitch_mm)
 
+    @property
+    def shoulder(self) -> float:
+        """How far the outline moves sideways per mm of height: large where the body closes."""
+        centre, radius = self.centre_and_radius(np.array([self.bottom_mm, self.top_mm]))
+        sideways = np.abs(np.diff(radius, axis=0)).max() + np.hypot(*(centre[1] - centre[0]))
+        return float(sideways) / (self.top_mm - self.bottom_mm)
+
 
 @dataclass(frozen=True, eq=False)
 class _Slab:
@@ -134,6 +141,7 @@ class _Slab:
     top_mm: float
     plane: Plane
     taper: Literal["up", "down"] | None = None
+    shoulder = 0.0
 
     @property
     def volume_mm3(self) -> float:
