@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-guard clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -38,6 +38,10 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(PY) benchmarks/bench_dvh.py
 	$(PY) benchmarks/bench_cli.py
+
+# Accuracy and speed ratios on a small set against recorded limits.
+bench-guard: $(VENV)/.installed-dev
+	$(PY) benchmarks/guard.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OUT)
