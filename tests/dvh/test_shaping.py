@@ -103,6 +103,30 @@ def test_a_cone_closes_at_its_tip_and_stays_cut_at_its_base(phase):
     assert solid.volume_mm3 == pytest.approx(exact, rel=VOLUME)
 
 
+def test_a_body_that_closes_to_one_side():
+    """A cone along y, cut by planes: hyperbolas whose centroids run out of the next contour."""
+    radius, spacing = 12.0, 3.0
+    contours = []
+    for level in -radius + spacing * (np.arange(8) + 0.5):
+        y = np.linspace(-radius, radius - 2 * abs(level), 60)
+        half = np.sqrt(np.maximum(((radius - y) / 2) ** 2 - level**2, 0))
+        outline = np.r_[np.column_stack([half, y]), np.column_stack([-half, y])[::-1]]
+        contours.append(np.column_stack([outline, np.full(120, level)]))
+    solid = solid_of(contours)
+    assert solid.closes
+    # Apart from the tip, where 60 points on a hyperbola are few.
+    assert solid.volume_mm3 == pytest.approx(np.pi * radius**2 * 2 * radius / 3, rel=VOLUME)
+    # Its widths are not quite parabolas: the tip is found within a fifth of the spacing.
+    np.testing.assert_allclose(solid.z_range_mm, (-radius, radius), atol=0.2 * spacing)
+
+
+def test_contours_beside_each_other_are_not_lofted():
+    """Overlapping by less than half: neither centroid inside the other, neither contour nested."""
+    contours = [ring((5, 5), (x, 0), z) for x, z in ((0, 0.0), (0, 3.0), (8, 6.0), (8, 9.0))]
+    rings = solid_of(contours).section_at(4.0)
+    assert rings[0][:, 0].max() == pytest.approx(5, abs=0.01)
+
+
 @pytest.mark.parametrize(
     "widths",
     [

@@ -21,6 +21,8 @@ DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 _SELF_CROSSING = 5e-3
 # Two contours that share more than this of the larger are one contour drawn twice.
 _SAME_CONTOUR = 0.98
+# A contour that lies inside another when shrunk to this share may share an edge with it.
+_NESTED_SHARE = 0.98
 # Point-edge pairs tested at once.
 _TESTS_AT_ONCE = 2_000_000
 
@@ -181,7 +183,11 @@ def _merged(plane: ContourPlane, polygons: list) -> Plane:  # type: ignore[type-
 
 
 def may_loft(a: Plane, b: Plane) -> bool:
-    """Whether two planes can be joined: both star-shaped, each centroid inside the other."""
+    """Whether two planes can be joined: both star-shaped, and one above the other.
+
+    Above the other: each centroid lies inside the other contour, or one contour lies inside the
+    other (as in a body that closes to one side).
+    """
     if a.profile is None or b.profile is None:
         return False
     offset = b.profile.centre_mm - a.profile.centre_mm
@@ -190,7 +196,12 @@ def may_loft(a: Plane, b: Plane) -> bool:
         return True
     along = round(np.arctan2(offset[1], offset[0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
     back = (along + N_ANGLES // 2) % N_ANGLES
-    return bool(
-        distance < np.sqrt(a.profile.squared_radius_mm2[along])
-        and distance < np.sqrt(b.profile.squared_radius_mm2[back])
-    )
+    if distance < np.sqrt(a.profile.squared_radius_mm2[along]) and distance < np.sqrt(
+        b.profile.squared_radius_mm2[back]
+    ):
+        return True
+    small, large = sorted((a, b), key=lambda plane: plane.area_mm2)
+    assert small.profile is not None
+    centre = small.profile.centre_mm
+    within = centre + _NESTED_SHARE * (small.contours[0] - centre)
+    return bool(inside_rings(large.contours, within).all())
