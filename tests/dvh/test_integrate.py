@@ -165,7 +165,9 @@ def test_sphere(gradient):
         height = brentq(
             lambda h, v=volume: np.pi * h**2 * (3 * radius - h) / 3 - 1000 * v, 0, 2 * radius
         )
-        assert dvh.dose_of_hottest_gy(volume) - 60 == pytest.approx(radius - height, abs=1e-3 * radius)
+        assert dvh.dose_of_hottest_gy(volume) - 60 == pytest.approx(
+            radius - height, abs=1e-3 * radius
+        )
     exact = 4 / 3 * np.pi * radius**3 / 1000
     assert dvh.total_volume_cc == pytest.approx(exact, rel=2e-3)
 
