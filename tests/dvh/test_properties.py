@@ -108,8 +108,11 @@ def volumes(dvh, at):
 
 
 def near_curve(a, b):
-    """The curve of b lies within the stated accuracy in dose of that of a."""
-    rounding = 1e-6 * a.total_volume_cc
+    """The curve of b lies within the stated accuracy in dose of that of a.
+
+    How the exact area of a sub-slice is shared by its contours is up to the scanlines: 0.2 %.
+    """
+    rounding = 2e-3 * a.total_volume_cc
     lower, upper = (volumes(a, levels(a) + d * NEAR_MM * STEEPEST) for d in (1, -1))
     there = volumes(b, levels(a))
     assert ((there >= lower - rounding) & (there <= upper + rounding)).all()
