@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test lint bench fuzz clean
+.PHONY: demo test lint bench bench-guard fuzz clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -42,6 +42,10 @@ bench: $(VENV)/.installed-dev
 # Some minutes on two cores; writes the tables of docs/reliability.md anew.
 fuzz: $(VENV)/.installed-dev
 	$(PY) -m tests.fuzz.run --count 5000 --seed 1 --docs --out build/fuzz.jsonl --failures build/fuzz
+
+# Accuracy and speed ratios on a small set against recorded limits.
+bench-guard: $(VENV)/.installed-dev
+	$(PY) benchmarks/guard.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OUT)

@@ -37,5 +37,18 @@ def hottest_gy(
     return float(np.interp(volume_cc, np.r_[dvh.counts, 0.0][::-1], dvh.bins[::-1]))
 
 
+def curve(
+    rtstruct: Path | str, rtdose: Path | str, roi_number: int
+) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Dose edges, cumulative volume and mean dose of the peer; None where it finds no volume."""
+    from dicompylercore import dvhcalc
+
+    dvh = dvhcalc.get_dvh(str(rtstruct), str(rtdose), roi_number)
+    if dvh.volume <= 0 or len(dvh.counts) < 2:
+        return None
+    counts = np.r_[np.asarray(dvh.counts, dtype=float), 0.0]
+    return np.asarray(dvh.bins[: counts.size], dtype=float), counts, float(dvh.mean)
+
+
 if __name__ == "__main__":
     print(hottest_gy(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

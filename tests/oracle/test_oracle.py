@@ -112,14 +112,14 @@ def test_the_stated_interval_holds_the_continuous_truth(oracle):
     assert np.mean(inside) >= 0.9
 
 
-@pytest.mark.parametrize("shape", ["sphere", "cyl_ax", "cone_ax"])
-def test_axial_bodies(oracle, shape):
-    """Planes every 1 mm through 24 mm leave the caps open: 0.5 % of a sphere or a cone.
+@pytest.mark.parametrize("shape", ["sphere", "cyl_ax", "cyl_rot", "cone_ax", "cone_rot"])
+def test_bodies_that_close(oracle, shape):
+    """Sides that bend are chords within 0.1 % of the radius: 0.2 % of the volume.
 
-    The cylinder is determined by its contours.
+    The axial cylinder is cut and determined by its contours.
     """
     exact = truth(oracle, "exact.json")[f"{shape}|liny"]
-    share = VOLUME_SHARE if shape == "cyl_ax" else 5e-3
+    share = VOLUME_SHARE if shape == "cyl_ax" else 2e-3
     assert solids(oracle, "rs_1.dcm")[shape].volume_cc == pytest.approx(exact["vol_cc"], rel=share)
 
 
@@ -178,11 +178,11 @@ def test_own_cords(cord, planes, gradient):
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("radius", [9.0, 15.0])
 def test_own_spheres(radius, gradient):
-    """Planes every 0.5 mm leave 0.25 mm at the poles open."""
+    """Closing caps find the poles between planes 0.5 mm apart; sides are chords (0.1 %)."""
     shape, field = SphereShape(radius, (1.71, 0.29, -0.83)), LinearDose(60.0, gradient)
     case = sphere(shape=shape, dose=field, sampling=Sampling(0.5, 360, 2.3))
     dvh = compute_dvh(build_solid(case.structures[0]), case.dose, uncertainty=False)
     for volume in (0.1, 1.0):
         exact = exact_sphere_dose_gy(volume, shape=shape, dose=field)
-        near = 0.06 * float(np.linalg.norm(gradient))
+        near = 1e-3 * radius * float(np.linalg.norm(gradient))
         assert dvh.dose_of_hottest_gy(volume) == pytest.approx(exact, abs=near)

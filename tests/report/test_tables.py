@@ -65,6 +65,24 @@ def test_documents_validate(results: dict[str, CaseResult], name: str) -> None:
         assert separation["reason"] == result.separation_reason
 
 
+def test_plus_minus_is_listed_by_part(result: CaseResult) -> None:
+    """The parts add up to it; they are rounded to four decimals each."""
+    structures = analysis_document(result)["dvh"]["structures"]
+    metrics = [m for s in structures for m in s["metrics"].values() if m["plus_minus"] is not None]
+    assert metrics
+    for metric in metrics:
+        parts = metric["plus_minus_parts"]
+        assert list(parts) == ["dose_grid", "quadrature", "end_caps", "between_planes"]
+        assert sum(parts.values()) == pytest.approx(metric["plus_minus"], abs=3e-4)
+
+
+def test_no_plus_minus_has_no_parts(results: dict[str, CaseResult]) -> None:
+    structures = analysis_document(results["no dose"])["dvh"]["structures"]
+    metrics = [m for s in structures for m in s["metrics"].values()]
+    assert metrics
+    assert all((m["plus_minus"], m["plus_minus_parts"]) == (None, None) for m in metrics)
+
+
 @pytest.mark.parametrize("verdict", ["pending", "Met", None])
 def test_schema_refuses_an_unknown_verdict(result: CaseResult, verdict: str | None) -> None:
     document = analysis_document(result)

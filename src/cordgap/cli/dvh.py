@@ -33,7 +33,7 @@ def dvh(
         Literal["shape", "slab"] | None, typer.Option(help="What lies between two planes.")
     ] = None,
     ends: Annotated[
-        Literal["half-slice", "none", "rounded"] | None,
+        Literal["half-slice", "flat", "none", "rounded"] | None,
         typer.Option(help="What lies beyond the last plane."),
     ] = None,
     preset: Annotated[

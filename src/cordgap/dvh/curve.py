@@ -20,9 +20,10 @@ COVERED_FRACTION = 1e-4
 class Alternative:
     """The DVH under another choice, and how much a difference to it counts as uncertainty.
 
-    ``source`` says which choice: ``dose grid`` (cubic in place of trilinear interpolation) or
-    ``quadrature`` (twice the pitch). The difference is taken to ``reference``, the DVH that
-    differs in that choice alone, or to the main one.
+    ``source`` says which choice: ``dose grid`` (cubic in place of trilinear interpolation),
+    ``quadrature`` (twice the pitch), ``end caps`` (another kind of ends) or ``between planes``
+    (slabs in place of lofts). The difference is taken to ``reference``, the DVH that differs in
+    that choice alone, or to the main one.
     """
 
     source: str

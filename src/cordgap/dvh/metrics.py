@@ -31,15 +31,16 @@ class MetricValue:
     """What a metric gives on one DVH.
 
     ``value`` is None where the metric cannot be evaluated, with the ``reason``. ``plus_minus`` is
-    the half-width of the interval of the value, None where it was not estimated. ``bound`` is
-    ``lower`` where only a part of the structure lies inside the dose grid and the true value can
-    only be larger.
+    the half-width of the interval of the value, None where it was not estimated;
+    ``plus_minus_parts`` are its parts by source, which add up to it. ``bound`` is ``lower`` where
+    only a part of the structure lies inside the dose grid and the true value can only be larger.
     """
 
     value: float | None
     plus_minus: float | None = None
     bound: Literal["lower"] | None = None
     reason: str | None = None
+    plus_minus_parts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,18 @@ class Metric:
         except OutOfRangeError as error:
             return MetricValue(None, reason=str(error))
         try:
-            parts = [
-                a.weight * abs(self._read(a.dvh, rx_gy) - self._read(a.reference or dvh, rx_gy))
+            parts = tuple(
+                (
+                    a.source,
+                    a.weight
+                    * abs(self._read(a.dvh, rx_gy) - self._read(a.reference or dvh, rx_gy)),
+                )
                 for a in dvh.alternatives
-            ]
+            )
         except OutOfRangeError:
-            parts = []
-        plus_minus = sum(parts) if parts else None
-        return MetricValue(value, plus_minus, None if complete else "lower")
+            parts = ()
+        plus_minus = sum(part for _, part in parts) if parts else None
+        return MetricValue(value, plus_minus, None if complete else "lower", plus_minus_parts=parts)
 
     def _read(self, dvh: DVH, rx_gy: float | None) -> float:
         argument = self.argument or 0.0

@@ -26,6 +26,8 @@ TANGLED = "tangled-contour"
 _MAX_CROSSINGS = 50
 # Two contours that share more than this of the larger are one contour drawn twice.
 _SAME_CONTOUR = 0.98
+# A contour that lies inside another when shrunk to this share may share an edge with it.
+_NESTED_SHARE = 0.98
 # Point-edge pairs tested at once.
 _TESTS_AT_ONCE = 2_000_000
 
@@ -89,7 +91,7 @@ def _centroid(points: FloatArray) -> FloatArray:
     return centroid
 
 
-def _profile(contour: FloatArray) -> Profile | None:
+def profile_of(contour: FloatArray) -> Profile | None:
     """Resample a contour to radius against angle; None unless star-shaped about its centroid."""
     area = signed_area_mm2(contour)
     ring = contour if area > 0 else contour[::-1]
@@ -122,7 +124,7 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
     """Even-odd area of a plane; overlapping contours are merged and named as a problem."""
     contours = plane.contours
     if len(contours) == 1:
-        profile = _profile(contours[0])
+        profile = profile_of(contours[0])
         if profile is not None:
             return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
     import shapely
@@ -221,7 +223,11 @@ def _merged(plane: ContourPlane, polygons: list) -> Plane:  # type: ignore[type-
 
 
 def may_loft(a: Plane, b: Plane) -> bool:
-    """Whether two planes can be joined: both star-shaped, each centroid inside the other."""
+    """Whether two planes can be joined: both star-shaped, and one above the other.
+
+    Above the other: each centroid lies inside the other contour, or one contour lies inside the
+    other (as in a body that closes to one side).
+    """
     if a.profile is None or b.profile is None:
         return False
     offset = b.profile.centre_mm - a.profile.centre_mm
@@ -230,7 +236,12 @@ def may_loft(a: Plane, b: Plane) -> bool:
         return True
     along = round(np.arctan2(offset[1], offset[0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
     back = (along + N_ANGLES // 2) % N_ANGLES
-    return bool(
-        distance < np.sqrt(a.profile.squared_radius_mm2[along])
-        and distance < np.sqrt(b.profile.squared_radius_mm2[back])
-    )
+    if distance < np.sqrt(a.profile.squared_radius_mm2[along]) and distance < np.sqrt(
+        b.profile.squared_radius_mm2[back]
+    ):
+        return True
+    small, large = sorted((a, b), key=lambda plane: plane.area_mm2)
+    assert small.profile is not None
+    centre = small.profile.centre_mm
+    within = centre + _NESTED_SHARE * (small.contours[0] - centre)
+    return bool(inside_rings(large.contours, within).all())

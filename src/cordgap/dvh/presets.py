@@ -23,7 +23,7 @@ class Preset:
 
 PRESETS = (
     Preset("Eclipse", "shape", "rounded"),
-    Preset("RayStation", "shape", "half-slice"),
+    Preset("RayStation", "shape", "flat"),
     Preset("MIM", "slab", "half-slice"),
     Preset("Mobius3D", "slab", "half-slice"),
 )

@@ -9,6 +9,10 @@ In a loft the centroid and, at each angle, the squared radius change linearly wi
 cross-section area is linear too and the volume equals the slab volume of the same planes
 (interpolating the radius itself loses 1.5 % of a 5 mm sphere on 1 mm planes).
 
+A body whose cross-sections shrink so fast that nothing would be left one spacing beyond its last
+plane *closes*: it gets an extrapolated cap, and its sides follow a curve between the planes
+(``dvh/shaping.py``). A body that was cut, as cords are, ends flat and has straight lofts.
+
 References
 ----------
 Nelms et al. 2015, doi:10.1118/1.4923175, for what contours do and do not determine.
@@ -37,11 +41,12 @@ from cordgap.dvh.planes import (
     inside_rings,
     may_loft,
 )
+from cordgap.dvh.shaping import bent_between, closing_cap
 from cordgap.errors import Finding, StructureError
 
 FloatArray = NDArray[np.float64]
 Between = Literal["shape", "slab"]
-Ends = Literal["half-slice", "none", "rounded"]
+Ends = Literal["half-slice", "flat", "none", "rounded"]
 
 # A gap between planes is bridged up to this multiple of the spacing around it; beyond, a plane is
 # missing and nobody knows what was there.
@@ -122,6 +127,13 @@ class _Loft:
     def section(self, pitch_mm: float) -> Section:
         return _lofted_section([self], pitch_mm)
 
+    @property
+    def shoulder(self) -> float:
+        """How far the outline moves sideways per mm of height: large where the body closes."""
+        centre, radius = self.centre_and_radius(np.array([self.bottom_mm, self.top_mm]))
+        sideways = np.abs(np.diff(radius, axis=0)).max() + np.hypot(*(centre[1] - centre[0]))
+        return float(sideways) / (self.top_mm - self.bottom_mm)
+
 
 @dataclass(frozen=True, eq=False)
 class _Slab:
@@ -131,6 +143,7 @@ class _Slab:
     top_mm: float
     plane: Plane
     taper: Literal["up", "down"] | None = None
+    shoulder = 0.0
 
     @property
     def volume_mm3(self) -> float:
@@ -177,15 +190,34 @@ class _Slab:
 class Solid:
     """A closed body made of layers, sorted by z; gaps between layers are outside.
 
-    ``plane_range_mm`` is where the first and the last contoured plane lie; caps reach beyond.
+    ``planes`` are the contoured ones; caps reach beyond. ``slab_thickness_mm`` is what the file
+    says for a structure of a single plane. ``closes``: an end is a closing cap.
     """
 
     roi_name: str
     layers: tuple[_Loft | _Slab, ...]
     between: Between
     ends: Ends
-    plane_range_mm: tuple[float, float]
+    planes: tuple[Plane, ...]
+    slab_thickness_mm: float | None = None
+    closes: bool = False
     findings: tuple[Finding, ...] = ()
+
+    def rebuilt(self, *, between: Between | None = None, ends: Ends | None = None) -> Solid:
+        """Build the solid of the same planes by another rule."""
+        between, ends = between or self.between, ends or self.ends
+        layers, closes, _ = _stack(
+            self.planes, self.roi_name, self.slab_thickness_mm, between, ends
+        )
+        return Solid(
+            self.roi_name, tuple(layers), between, ends, self.planes, self.slab_thickness_mm,
+            closes, self.findings,
+        )  # fmt: skip
+
+    @property
+    def plane_range_mm(self) -> tuple[float, float]:
+        """Where the first and the last contoured plane lie."""
+        return self.planes[0].z_mm, self.planes[-1].z_mm
 
     @cached_property
     def volume_mm3(self) -> float:
@@ -292,10 +324,11 @@ def build_solid(
     structure : Structure
     between : {"shape", "slab"}
         What lies between two planes.
-    ends : {"half-slice", "none", "rounded"}
-        What lies beyond the first and the last plane of a run of planes: half of the local
-        spacing with the shape of the last contour (its centroid goes on as it came), nothing, or
-        a rounded cap of that height.
+    ends : {"half-slice", "flat", "none", "rounded"}
+        What lies beyond the first and the last plane of a run of planes. ``flat``: half of the
+        local spacing with the shape of the last contour (its centroid goes on as it came).
+        ``half-slice``: the same, but a lofted body that is about to close gets a closing cap.
+        ``rounded``: a rounded cap of half of the spacing; ``none``: nothing.
 
     Returns
     -------
@@ -349,22 +382,25 @@ def _build(structure: Structure, between: Between, ends: Ends) -> Solid:
                 action="check the contours of this structure on these planes",
             )
         )
-    layers, gap_findings = _stack(planes, structure, between, ends)
-    plane_range = planes[0].z_mm, planes[-1].z_mm
-    return Solid(name, tuple(layers), between, ends, plane_range, tuple(findings + gap_findings))
+    default = structure.slab_thickness_mm
+    layers, closes, gap_findings = _stack(planes, name, default, between, ends)
+    findings.extend(gap_findings)
+    return Solid(
+        name, tuple(layers), between, ends, tuple(planes), default, closes, tuple(findings)
+    )
 
 
 def _stack(
-    planes: list[Plane], structure: Structure, between: Between, ends: Ends
-) -> tuple[list[_Loft | _Slab], list[Finding]]:
-    name, default = structure.roi_name, structure.slab_thickness_mm
+    planes: Sequence[Plane], name: str, default: float | None, between: Between, ends: Ends
+) -> tuple[list[_Loft | _Slab], bool, list[Finding]]:
+    """Layers of all planes, whether an end closes, and what was not bridged."""
     if len(planes) == 1:
         if not default or ends == "none":
             raise StructureError(
                 f"structure {name!r} has a single contoured plane and no thickness is known for "
                 "it; contour at least two planes, or provide the CT series"
             )
-        return _run(planes, [default, default], [], ends), []
+        return *_run(planes, [default, default], [], ends), []
     z = np.array([p.z_mm for p in planes])
     gaps = np.diff(z)
     typical = _typical_gaps(gaps, default)
@@ -383,6 +419,7 @@ def _stack(
             )
         )
     layers: list[_Loft | _Slab] = []
+    closes = False
     starts = np.r_[0, np.flatnonzero(missing) + 1, len(planes)]
     for first, last in itertools.pairwise(starts):
         if last - first == 1:
@@ -391,47 +428,67 @@ def _stack(
             before, after = float(gaps[first]), float(gaps[last - 2])
         run = planes[first:last]
         lofts = [between == "shape" and may_loft(a, b) for a, b in itertools.pairwise(run)]
-        layers.extend(_run(run, [before, after], lofts, ends))
-    return layers, findings
+        run_layers, run_closes = _run(run, [before, after], lofts, ends)
+        layers.extend(run_layers)
+        closes = closes or run_closes
+    return layers, closes, findings
 
 
 def _run(
-    planes: list[Plane], end_spacing_mm: list[float], lofts: list[bool], ends: Ends
-) -> list[_Loft | _Slab]:
-    """Layers of planes that follow each other without a gap."""
-    layers: list[_Loft | _Slab] = []
+    planes: Sequence[Plane], end_spacing_mm: list[float], lofts: list[bool], ends: Ends
+) -> tuple[list[_Loft | _Slab], bool]:
+    """Layers of planes that follow each other without a gap, and whether an end closes."""
     half = [s / 2 for s in end_spacing_mm] if ends != "none" else [0.0, 0.0]
-    layers.extend(_cap(planes, "down", half[0], bool(lofts and lofts[0]), ends))
+    bottom, closes_below = _cap(planes, "down", half[0], lofts[:2], ends)
+    top, closes_above = _cap(planes, "up", half[1], lofts[:-3:-1], ends)
+    closes = closes_below or closes_above
+    layers = bottom
     for i, (a, b) in enumerate(itertools.pairwise(planes)):
         if lofts[i] and a.profile is not None and b.profile is not None:
-            layers.append(_Loft(a.z_mm, b.z_mm, a.z_mm, b.z_mm, a.profile, b.profile))
+            inner = bent_between(planes, lofts, i) if closes else []
+            layers.extend(_lofts([(a.z_mm, a.profile), *inner, (b.z_mm, b.profile)]))
         else:
             middle = 0.5 * (a.z_mm + b.z_mm)
             layers.append(_Slab(a.z_mm, middle, a))
             layers.append(_Slab(middle, b.z_mm, b))
-    layers.extend(_cap(planes, "up", half[1], bool(lofts and lofts[-1]), ends))
-    return layers
+    return layers + top, closes
+
+
+def _lofts(sections: Sequence[tuple[float, Profile]]) -> list[_Loft | _Slab]:
+    return [_Loft(z0, z1, z0, z1, p0, p1) for (z0, p0), (z1, p1) in itertools.pairwise(sections)]
 
 
 def _cap(
-    planes: list[Plane], direction: Literal["up", "down"], height_mm: float, loft: bool, ends: Ends
-) -> list[_Loft | _Slab]:
+    planes: Sequence[Plane],
+    direction: Literal["up", "down"],
+    height_mm: float,
+    lofts: list[bool],
+    ends: Ends,
+) -> tuple[list[_Loft | _Slab], bool]:
+    """Layers beyond the last plane, and whether the body closes there.
+
+    ``lofts`` says whether the last gap, and the one before it, are lofted.
+    """
     if height_mm <= 0:
-        return []
-    last, neighbour = (planes[-1], planes[-2:-1]) if direction == "up" else (planes[0], planes[1:2])
+        return [], False
+    last, *inwards = planes[:-4:-1] if direction == "up" else planes[:3]
     bottom = last.z_mm if direction == "up" else last.z_mm - height_mm
     if ends == "rounded":
-        return [_Slab(bottom, bottom + height_mm, last, taper=direction)]
-    if loft and neighbour and last.profile is not None and neighbour[0].profile is not None:
+        return [_Slab(bottom, bottom + height_mm, last, taper=direction)], False
+    if ends == "half-slice" and lofts == [True, True]:
+        sections = closing_cap(last, *inwards)
+        if sections:
+            return _lofts(sorted(sections, key=lambda s: s[0])), True
+    if lofts and lofts[0] and last.profile is not None and inwards[0].profile is not None:
         return [
             _Loft(
                 bottom,
                 bottom + height_mm,
                 last.z_mm,
-                neighbour[0].z_mm,
+                inwards[0].z_mm,
                 last.profile,
-                neighbour[0].profile,
+                inwards[0].profile,
                 hold_area=True,
             )
-        ]
-    return [_Slab(bottom, bottom + height_mm, last)]
+        ], False
+    return [_Slab(bottom, bottom + height_mm, last)], False

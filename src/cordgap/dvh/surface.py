@@ -110,7 +110,8 @@ def surface_of(
     for layer in solid.layers:
         if layer.top_mm < low or layer.bottom_mm > high:
             continue
-        section = layer.section(step_mm)
+        # Where the body closes, its outline moves sideways faster than up.
+        section = layer.section(step_mm / max(1.0, layer.shoulder))
         p, n = _side(section.starts, section.ends, section.z_mm, step_mm)
         points.append(p)
         normals.append(n)
@@ -194,7 +195,8 @@ def _fill(rings: list[FloatArray], step_mm: float) -> FloatArray:
     x, y = (a.ravel() for a in np.meshgrid(*axes, indexing="xy"))
     points = np.c_[x, y]
     inside: FloatArray = points[inside_rings(rings, points)]
-    return inside
+    # A tip smaller than the lattice is a point.
+    return inside if len(inside) else every.mean(axis=0)[None]
 
 
 def contains(solid: Solid, points: FloatArray) -> BoolArray:

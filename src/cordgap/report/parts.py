@@ -150,6 +150,10 @@ def structure_part(result: StructureResult) -> Document:
             name: {
                 "value": rounded(m.value),
                 "plus_minus": rounded(m.plus_minus),
+                "plus_minus_parts": {
+                    source.replace(" ", "_"): rounded(part) for source, part in m.plus_minus_parts
+                }
+                or None,
                 "bound": m.bound,
                 "reason": m.reason,
             }

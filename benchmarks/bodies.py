@@ -1,0 +1,328 @@
+"""Bodies whose dose-volume relation is known: stacks of discs, contoured as a planner would.
+
+A body is a stack of discs along z or y: radius and centre as functions of the height. The volume
+above a dose is a one-dimensional Gauss-Legendre integral of circular segments, which shares nothing
+with the engine that it checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+from scipy.optimize import brentq
+from scipy.special import erf
+from scipy.stats import qmc
+
+from cordgap.case.case import Case, Prescription
+from cordgap.case.grid import DoseGrid, GridGeometry
+from cordgap.case.structure import Structure, structure_from_contours
+
+FloatArray = NDArray[np.float64]
+Function = Callable[[FloatArray], FloatArray]
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(800)
+_ANGLE_NODES, _ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(200)
+_SOBOL_LOG2 = 18
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """Discs of ``radius(a)`` around ``centre(a)`` for heights a along ``axis``, in mm.
+
+    ``flat`` says which ends (low, high) are cut; ``caps_mm`` adds plain half-slices there.
+    ``centre`` gives the two other coordinates, in the order x, y, z.
+    """
+
+    name: str
+    axis: int
+    low_mm: float
+    high_mm: float
+    radius: Function
+    centre: Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+    flat: tuple[bool, bool] = (True, True)
+    offset_mm: tuple[float, float, float] = (0.37, -0.61, 0.23)
+    caps_mm: tuple[float, float] = (0.0, 0.0)
+
+    def with_half_slices(self, spacing_mm: float) -> Body:
+        """Return the body with half of a spacing added to every cut end that is a plane."""
+        low, high = (0.5 * spacing_mm if cut and self.axis == 2 else 0.0 for cut in self.flat)
+        return replace(self, caps_mm=(low, high))
+
+    def _pieces(self) -> tuple[FloatArray, FloatArray]:
+        ends = [self.low_mm - self.caps_mm[0], self.low_mm, self.high_mm]
+        ends.append(self.high_mm + self.caps_mm[1])
+        half = 0.5 * np.diff(ends)
+        middle = ends[:-1] + half
+        return (middle[:, None] + half[:, None] * _NODES).ravel(), (
+            half[:, None] * _WEIGHTS
+        ).ravel()
+
+    def _radius(self, a: FloatArray) -> FloatArray:
+        return self.radius(np.clip(a, self.low_mm, self.high_mm))
+
+    @property
+    def volume_cc(self) -> float:
+        a, w = self._pieces()
+        return float(w @ (np.pi * self._radius(a) ** 2)) / 1000
+
+    def _above(self, axis: int) -> Callable[[float], float]:
+        """Volume in mm3 beyond a plane across ``axis``."""
+        a, w = self._pieces()
+        radius = self._radius(a)
+        if axis != self.axis:
+            others = [i for i in range(3) if i != self.axis]
+            centre = self.centre(a)[others.index(axis)]
+            return lambda u: float(w @ _segment(radius, u - centre))
+        first, last = self.low_mm - self.caps_mm[0], self.high_mm + self.caps_mm[1]
+
+        def beyond(u: float) -> float:
+            edges = np.clip([u, self.low_mm, self.high_mm, last], max(u, first), last)
+            half = 0.5 * np.diff(edges)
+            at = (edges[:-1] + half)[:, None] + half[:, None] * _NODES
+            return float(np.sum(half[:, None] * _WEIGHTS * np.pi * self._radius(at) ** 2))
+
+        return beyond
+
+    def exact(self, field: Field, volume_cc: float) -> float:
+        """Dose that the hottest volume gets at least, in the continuous field."""
+        if field.axis is None:
+            a, w = self._pieces()
+            squared = self._radius(a) ** 2
+            target = 1000 * (self.volume_cc - volume_cc)
+            reach = float(np.sqrt(squared.max()))
+            inner = brentq(
+                lambda r: float(w @ (np.pi * np.minimum(squared, r * r))) - target, 0, reach
+            )
+            return float(field.dose(np.array(inner)))
+        beyond, reach = self._above(field.axis), 100.0
+        u = brentq(lambda t: beyond(t) - 1000 * volume_cc, -reach, reach, xtol=1e-10)
+        return float(field.dose(np.array(u)))
+
+    def exact_mean(self, field: Field) -> float:
+        """Mean dose in the continuous field."""
+        a, w = self._pieces()
+        radius = self._radius(a)
+        disc = np.pi * radius**2
+        if field.axis == self.axis:
+            return float(w @ (disc * field.dose(a)) / (w @ disc))
+        if field.axis is None:
+            rho = 0.5 * (_ANGLE_NODES + 1)
+            mean = 0.5 * (field.dose(rho * radius[:, None]) * 2 * rho) @ _ANGLE_WEIGHTS
+        else:
+            others = [i for i in range(3) if i != self.axis]
+            centre = self.centre(a)[others.index(field.axis)]
+            angle = 0.5 * np.pi * _ANGLE_NODES
+            u = centre[:, None] + radius[:, None] * np.sin(angle)
+            mean = (field.dose(u) * np.cos(angle) ** 2) @ _ANGLE_WEIGHTS
+        return float(w @ (disc * mean) / (w @ disc))
+
+    def contours(self, z_mm: FloatArray, vertex_mm: float) -> list[FloatArray]:
+        """Cross-sections at heights z, in patient coordinates, one vertex every ``vertex_mm``."""
+        rings = []
+        for z in z_mm:
+            ring = self._disc(float(z), vertex_mm) if self.axis == 2 else self._cut(z, vertex_mm)
+            if ring is not None:
+                points = np.column_stack([ring, np.full(len(ring), z)])
+                rings.append(points + np.array(self.offset_mm))
+        return rings
+
+    def _disc(self, z: float, vertex_mm: float) -> FloatArray | None:
+        radius = float(self._radius(np.array(z)))
+        if radius < 1e-3:
+            return None
+        n = max(12, int(np.ceil(2 * np.pi * radius / vertex_mm)))
+        angle = 2 * np.pi * (np.arange(n) + 0.3) / n
+        x, y = (float(c) for c in self.centre(np.array(z)))
+        return np.column_stack([x + radius * np.cos(angle), y + radius * np.sin(angle)])
+
+    def _cut(self, z: float, vertex_mm: float) -> FloatArray | None:
+        """Section of a body along y: where the discs reach the height z (radius falls along y)."""
+        if self.radius(np.array(self.low_mm)) - abs(z) < 1e-3:
+            return None
+        top = self.high_mm
+        if self.radius(np.array(top)) < abs(z):
+            top = brentq(lambda y: float(self.radius(np.array(y))) - abs(z), self.low_mm, top)
+        y = np.linspace(self.low_mm, top, max(3, int((top - self.low_mm) / vertex_mm) + 1))
+        half = np.sqrt(np.maximum(self.radius(y) ** 2 - z * z, 0.0))
+        return np.r_[np.column_stack([half, y]), np.column_stack([-half, y])[::-1]]
+
+    def planes(self, spacing_mm: float, where: str | float) -> FloatArray:
+        """Heights of planes: at slab ``centres``, at the ``poles``, or from a phase on."""
+        reach = (self.low_mm, self.high_mm) if self.axis == 2 else self._reach()
+        n = round((reach[1] - reach[0]) / spacing_mm)
+        if where == "poles":
+            return np.asarray(reach[0] + spacing_mm * np.arange(n + 1))
+        phase = 0.5 if where == "centres" else float(where)
+        z = reach[0] + spacing_mm * (np.arange(n + 2) + phase)
+        return z[z < reach[1]]
+
+    def _reach(self) -> tuple[float, float]:
+        radius = float(self.radius(np.array(self.low_mm)))
+        return -radius, radius
+
+    def structure(self, z_mm: FloatArray, vertex_mm: float) -> Structure:
+        return structure_from_contours(1, self.name, self.contours(z_mm, vertex_mm))
+
+    def trilinear(self, dose: DoseGrid, volumes_cc: FloatArray) -> tuple[FloatArray, float]:
+        """Doses of the hottest volumes and the mean of the exact body (along z) in a dose grid.
+
+        By Sobol points in the body and scipy's linear interpolation.
+        """
+        u = qmc.Sobol(3, seed=11).random_base2(_SOBOL_LOG2)
+        heights = np.linspace(self.low_mm, self.high_mm, 4001)
+        area = np.pi * self._radius(heights) ** 2
+        share = np.r_[0.0, np.cumsum(0.5 * (area[1:] + area[:-1]))]
+        a = np.interp(u[:, 0], share / share[-1], heights)
+        r, angle = self._radius(a) * np.sqrt(u[:, 1]), 2 * np.pi * u[:, 2]
+        x, y = self.centre(a)
+        points = np.column_stack([x + r * np.cos(angle), y + r * np.sin(angle), a])
+        points += np.array(self.offset_mm)
+        axes = dose.geometry.axes
+        at = [(points[:, 2 - i] - g[0]) / (g[1] - g[0]) for i, g in enumerate(axes)]
+        sampled = np.sort(map_coordinates(dose.values, at, order=1))[::-1]
+        rank = volumes_cc / self.volume_cc * sampled.size - 0.5
+        return np.interp(rank, np.arange(sampled.size), sampled), float(sampled.mean())
+
+
+def _segment(radius: FloatArray, distance: FloatArray) -> FloatArray:
+    """Area of discs beyond a line at signed distances from their centres."""
+    x = np.divide(distance, radius, out=np.zeros_like(radius), where=radius > 0)
+    x = np.clip(x, -1.0, 1.0)
+    return np.asarray(radius**2 * (np.arccos(x) - x * np.sqrt(1 - x * x)))
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """Dose that rises with one coordinate (``axis``) or with the distance from the body's axis."""
+
+    name: str
+    axis: int | None
+    dose: Function
+
+    def gradient(self, dose_gy: float) -> float:
+        """Gy per mm where the field has that dose."""
+        u = np.linspace(-40.0 if self.axis is not None else 0.0, 40.0, 16001)
+        d = self.dose(u)
+        return float(np.interp(dose_gy, d, np.gradient(d, u)))
+
+    def grid(self, body: Body, spacing_mm: float, shift_mm: tuple[float, ...]) -> DoseGrid:
+        """Sample the field around a body; the samples are off its centre by a shift."""
+        radius = float(self._widest(body))
+        reach = np.array([radius, radius, radius]) + 4 * spacing_mm
+        reach[body.axis] = max(-body.low_mm, body.high_mm) + max(body.caps_mm) + 4 * spacing_mm
+        axes = [
+            spacing_mm * np.arange(-int(r // spacing_mm) - 1, int(r // spacing_mm) + 2) + s + o
+            for r, s, o in zip(reach, shift_mm, body.offset_mm, strict=True)
+        ]
+        x, y, z = (a - o for a, o in zip(axes, body.offset_mm, strict=True))
+        zz, yy, xx = np.meshgrid(z, y, x, indexing="ij")
+        if self.axis is None:
+            cx, cy = body.centre(zz)
+            values = self.dose(np.hypot(xx - cx, yy - cy))
+        else:
+            values = self.dose((xx, yy, zz)[self.axis])
+        return DoseGrid.from_array(GridGeometry(*axes), values)
+
+    @staticmethod
+    def _widest(body: Body) -> float:
+        a = np.linspace(body.low_mm, body.high_mm, 201)
+        return float(max(np.max(np.abs(c) + body.radius(a)) for c in body.centre(a)))
+
+
+def linear(axis: int, at_centre_gy: float = 40.0) -> Field:
+    return Field(f"1 Gy/mm along {'xyz'[axis]}", axis, lambda u: at_centre_gy + u)
+
+
+def penumbra(sigma_mm: float, axis: int = 1) -> Field:
+    """Error function between 1 and 28 Gy, half of it 5 mm off the centre."""
+    return Field(
+        f"erf {sigma_mm:g} mm",
+        axis,
+        lambda u: 1 + 13.5 * (1 + erf((u - 5) / (np.sqrt(2) * sigma_mm))),
+    )
+
+
+def radial(share_per_mm: float) -> Field:
+    """Exponential rise with the distance from the centreline, 10 Gy at 5 mm."""
+    return Field(
+        f"radial {100 * share_per_mm:g} %/mm",
+        None,
+        lambda r: 10 * np.exp(share_per_mm * (np.minimum(r, 20.0) - 5)),
+    )
+
+
+def _still(a: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return 0 * a, 0 * a
+
+
+def nelms_bodies(radius_mm: float = 12.0) -> list[Body]:
+    """Sphere, cylinders and cones along z and across it, as wide as they are long."""
+    r = radius_mm
+
+    def falling(a: FloatArray) -> FloatArray:
+        return (r - a) / 2
+
+    def same(a: FloatArray) -> FloatArray:
+        return r + 0 * a
+
+    def round_(a: FloatArray) -> FloatArray:
+        return np.sqrt(np.maximum(r * r - a * a, 0.0))
+
+    return [
+        Body("sphere", 2, -r, r, round_, _still, (False, False)),
+        Body("cylinder along z", 2, -r, r, same, _still),
+        Body("cylinder along y", 1, -r, r, same, _still),
+        Body("cone along z", 2, -r, r, falling, _still, (True, False)),
+        Body("cone along y", 1, -r, r, falling, _still),
+    ]
+
+
+def own_cords() -> list[Body]:
+    """Cords of other radii, tilts and bends than the published ones; 45 mm long."""
+    h = 22.5
+
+    def at(
+        tilt: tuple[float, float], bend: tuple[float, float]
+    ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+        return lambda a: (tilt[0] * a + bend[0] * a * a / 2, tilt[1] * a + bend[1] * a * a / 2)
+
+    def r(mm: float, per_mm: float = 0.0) -> Function:
+        return lambda a: mm + per_mm * a
+
+    return [
+        Body("thin", 2, -h, h, r(3.6), _still, offset_mm=(0.13, 0.71, -0.42)),
+        Body("thick, tilted", 2, -h, h, r(6.4), at((0.11, -0.23), (0, 0)),
+             offset_mm=(2.13, -1.77, 0.6)),
+        Body("tilted much", 2, -h, h, r(4.7), at((-0.31, 0.19), (0, 0)),
+             offset_mm=(-3.31, 0.82, 0.05)),
+        Body("bent", 2, -h, h, r(5.2), at((0.05, 0.02), (0.004, -0.006)),
+             offset_mm=(0.71, 1.39, -0.9)),
+        Body("tapered, bent", 2, -h, h, r(4.6, 0.045), at((0.0, -0.08), (0.0, 0.009)),
+             offset_mm=(-0.55, 0.27, 0.33)),
+    ]  # fmt: skip
+
+
+def sphere(diameter_mm: float, offset_mm: tuple[float, float, float]) -> Body:
+    r = diameter_mm / 2
+    return Body(
+        f"{diameter_mm:g} mm", 2, -r, r, lambda a: np.sqrt(np.maximum(r * r - a * a, 0.0)), _still,
+        (False, False), offset_mm,
+    )  # fmt: skip
+
+
+def case_of(structure: Structure, dose: DoseGrid) -> Case:
+    """A case with one structure, to be written as DICOM for a peer."""
+    from cordgap.phantom.shapes import PHANTOM_FRAME_UID
+
+    named = replace(structure, frame_of_reference_uid=PHANTOM_FRAME_UID)
+    return Case(
+        structures=(named,),
+        dose=dose,
+        prescription=Prescription(40.0, 1, "phantom"),
+        frame_of_reference_uid=PHANTOM_FRAME_UID,
+        patient_position="HFS",
+        case_id="body",
+    )
