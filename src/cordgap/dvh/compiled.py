@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.dvh.lines import GOLDEN, Spans
-from cordgap.dvh.solid import Section
+from cordgap.dvh.planes import DIRECTIONS
+from cordgap.dvh.solid import Lofts, Section, Vertices
 from cordgap.errors import OptionError
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 Engine = Literal["auto", "numpy", "compiled"]
 
 # What numba costs before its first result, and what a piece costs in numpy (benchmarks/speed.py):
@@ -31,8 +33,11 @@ STARTUP_S = 1.0
 NUMPY_S_PER_PIECE = 1.0e-7
 # Types that the loops are compiled for, so that the cache is complete after the first use.
 _VECTOR, _LINE = "float64[::1]", "Array(float64, 1, 'C', True)"
+_INDEX = "Array(intp, 1, 'C', True)"
 _SAMPLES = "Array(float64, 3, 'C', True)"
-_SPANS = f"float64[:,::1]({_SAMPLES},{_SAMPLES},{_LINE},{_LINE},{_LINE},float64,int64)"
+_SPANS = f"float64[:,::1]({_SAMPLES},{_INDEX},{_LINE},{_LINE},{_LINE},float64,int64)"
+_TABLE = "Array(float64, 2, 'C', True)"
+_VERTICES = f"float64[:,:,::1]({_INDEX},{_LINE},{_LINE},{_TABLE},{_TABLE},{_TABLE},{_TABLE},{_TABLE})"
 _ADD = (
     f"void({','.join([_LINE] * 5)},float64,{','.join([_LINE] * 8)},{_SAMPLES},"
     f"float64,float64,{_VECTOR},{_VECTOR},{_VECTOR})"
@@ -44,6 +49,7 @@ _numpy_pieces = 0.0
 class Kernels:
     """The compiled loops."""
 
+    vertices: Any
     spans: Any
     add: Any
 
@@ -98,7 +104,7 @@ def _compile() -> Kernels:
         import numba
 
         made = []
-        for function, signature in ((spans_of, _SPANS), (add_spans, _ADD)):
+        for function, signature in ((loft_vertices, _VERTICES), (spans_of, _SPANS), (add_spans, _ADD)):
             how = {"error_model": "numpy", "nogil": True}
             try:
                 made.append(numba.njit(signature, cache=True, **how)(function))
@@ -108,9 +114,34 @@ def _compile() -> Kernels:
     return Kernels(*made)
 
 
+def loft_vertices(
+    which: IntArray,
+    share: FloatArray,
+    shaped: FloatArray,
+    directions: FloatArray,
+    centre0_mm: FloatArray,
+    centre1_mm: FloatArray,
+    squared0_mm2: FloatArray,
+    squared1_mm2: FloatArray,
+) -> FloatArray:
+    """Vertices (k, n_angles, 2) of cross-sections of lofts: ``vertices_of`` in one loop."""
+    m = directions.shape[0]
+    out = np.empty((which.size, m, 2))
+    for i in range(which.size):
+        n = which[i]
+        x = centre0_mm[n, 0] + share[i] * (centre1_mm[n, 0] - centre0_mm[n, 0])
+        y = centre0_mm[n, 1] + share[i] * (centre1_mm[n, 1] - centre0_mm[n, 1])
+        for j in range(m):
+            q = squared0_mm2[n, j] + shaped[i] * (squared1_mm2[n, j] - squared0_mm2[n, j])
+            radius = np.sqrt(max(q, 0.0))
+            out[i, j, 0] = radius * directions[j, 0] + x
+            out[i, j, 1] = radius * directions[j, 1] + y
+    return out
+
+
 def spans_of(
     starts: FloatArray,
-    ends: FloatArray,
+    after: IntArray,
     z_mm: FloatArray,
     thickness_mm: FloatArray,
     area_mm2: FloatArray,
@@ -134,17 +165,17 @@ def spans_of(
             origin = min(origin, starts[i, j, 1])
             top = max(top, starts[i, j, 1])
     n_lines = int((top - origin) / pitch_mm) + 4
-    # Count the crossings.
-    line_a, line_b = np.empty((k, m), np.int64), np.empty((k, m), np.int64)
+    # Count the crossings: edge j of sub-slice i meets the lines from line_of[i, j] to the one of
+    # the vertex where it ends.
+    line_of = np.empty((k, m), np.int32)
     total = 0
     for i in range(k):
         phase = (((first_index + i) * GOLDEN) % 1.0) * pitch_mm
         s = 0 if shared else i
         for j in range(m):
-            a = int(np.ceil((starts[s, j, 1] - origin - phase) / pitch_mm))
-            b = int(np.ceil((ends[s, j, 1] - origin - phase) / pitch_mm))
-            line_a[i, j], line_b[i, j] = a, b
-            total += abs(b - a)
+            line_of[i, j] = np.ceil((starts[s, j, 1] - origin - phase) / pitch_mm)
+        for j in range(m):
+            total += abs(line_of[i, after[j]] - line_of[i, j])
     out = np.empty((10, total // 2))
     count = np.empty(n_lines + 1, np.int64)
     x, lean_y, lean_z = np.empty(total), np.empty(total), np.empty(total)
@@ -157,18 +188,18 @@ def spans_of(
         # Sort crossings by line: count, make room, fill in order of x.
         count[:] = 0
         for j in range(m):
-            a, b = line_a[i, j], line_b[i, j]
+            a, b = line_of[i, j], line_of[i, after[j]]
             for line in range(min(a, b), max(a, b)):
                 count[line + 1] += 1
         for line in range(n_lines):
             count[line + 1] += count[line]
         room = count.copy()
         for j in range(m):
-            a, b = line_a[i, j], line_b[i, j]
+            a, b = line_of[i, j], line_of[i, after[j]]
             if a == b:
                 continue
             x0, y0 = starts[s, j, 0], starts[s, j, 1] - origin
-            x1, y1 = ends[s, j, 0], ends[s, j, 1] - origin
+            x1, y1 = starts[s, after[j], 0], starts[s, after[j], 1] - origin
             lean = (x1 - x0) / (y1 - y0)
             up = 0.0
             if not shared and k > 1:
@@ -234,6 +265,9 @@ def add_spans(
     """
     nx, ny, nz = gx.size, gy.size, gz.size
     last_bin = slope.size - 1
+    per_bin = 1.0 / width_gy
+    per_step = 1.0 / (gx[1:] - gx[:-1])
+    total, moment, lowest, highest = sums[0], sums[1], sums[2], sums[3]
     for s in range(x0_mm.size):
         y, z, x_in, x_out = y_mm[s], z_mm[s], x0_mm[s], x1_mm[s]
         if y < gy[0] or y > gy[ny - 1] or z < gz[0] or z > gz[nz - 1]:
@@ -265,43 +299,44 @@ def add_spans(
             if not first:
                 left, right = gx[column - 1], gx[column]
                 start, stop = max(x0, left), min(x1, right)
-                step = right - left
-                t0, t1 = (start - left) / step, (stop - left) / step
+                inverse = per_step[column - 1]
+                t0, t1 = (start - left) * inverse, (stop - left) * inverse
                 middle = 0.5 * (t0 + t1)
                 rate = next_node - node
                 share = (0.5 * (start + stop) - x_in) * per_length
-                lean = rate / step
+                lean = rate * inverse
                 dy = over_y + middle * (next_y - over_y) + lean * (ly0 + share * ly1)
                 dz = over_z + middle * (next_z - over_z) + lean * (lz0 + share * lz1)
-                d0, d1 = node + t0 * rate, node + t1 * rate
+                along = (t1 - t0) * rate
                 weight = (stop - start) * area_mm2[s]
-                centre = 0.5 * (d0 + d1)
-                half = 0.5 * np.sqrt((d1 - d0) * (d1 - d0) + (dy * dy + dz * dz))
+                centre = node + middle * rate
+                half = 0.5 * np.sqrt(along * along + (dy * dy + dz * dz))
                 half = max(half, 0.01 * width_gy)
-                sums[0] += weight
-                sums[1] += weight * centre
-                sums[2] = min(sums[2], centre - half)
-                sums[3] = max(sums[3], centre + half)
-                from_low, to_high = centre - half - low_gy, centre + half - low_gy
-                density = weight / (to_high - from_low)
-                i = int(min(max(np.ceil(from_low / width_gy), 0.0), last_bin))
+                total += weight
+                moment += weight * centre
+                lowest, highest = min(lowest, centre - half), max(highest, centre + half)
+                density = 0.5 * weight / half
+                edge = centre - half - low_gy
+                i = int(min(max(np.ceil(edge * per_bin), 0.0), last_bin))
                 slope[i] += density
-                offset[i] += density * from_low
-                i = int(min(max(np.ceil(to_high / width_gy), 0.0), last_bin))
+                offset[i] += density * edge
+                edge = centre + half - low_gy
+                i = int(min(max(np.ceil(edge * per_bin), 0.0), last_bin))
                 slope[i] -= density
-                offset[i] -= density * to_high
+                offset[i] -= density * edge
                 if column >= nx - 1 or right >= x1:
                     break
             first = False
             node, over_y, over_z = next_node, next_y, next_z
             column += 1
+    sums[0], sums[1], sums[2], sums[3] = total, moment, lowest, highest
 
 
 def scan_section(section: Section, pitch_mm: float, first_index: int, kernels: Kernels) -> Spans:
     """Cut sub-slices into spans, compiled; see :func:`cordgap.dvh.lines.scan_section`."""
     rows = kernels.spans(
         np.ascontiguousarray(section.starts),
-        np.ascontiguousarray(section.ends),
+        section.after,
         section.z_mm,
         section.thickness_mm,
         section.area_mm2,
@@ -310,3 +345,18 @@ def scan_section(section: Section, pitch_mm: float, first_index: int, kernels: K
     )
     x0, x1, y, z, area, dz, *leans = rows
     return Spans(x0, x1, y, z, area, pitch_mm, dz, *leans)
+
+
+def vertices_by(kernels: Kernels) -> Vertices:
+    """Return what makes the vertices of lofts, compiled; see ``vertices_of``."""
+
+    def vertices(
+        lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray
+    ) -> FloatArray:
+        made: FloatArray = kernels.vertices(
+            which, share, shaped, DIRECTIONS, lofts.centre0_mm, lofts.centre1_mm,
+            lofts.squared0_mm2, lofts.squared1_mm2,
+        )  # fmt: skip
+        return made
+
+    return vertices

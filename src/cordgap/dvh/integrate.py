@@ -32,7 +32,8 @@ HEIGHT_PER_PITCH = 1.4
 _PITCH_SHARE = 0.05
 # Large structures take the pitch that gives about this many pieces of line.
 MAX_PIECES = 600_000
-_N_BINS = 20_000
+# 16,000 bins: the arrays stay below the size that the system takes back after each use.
+_N_BINS = 16_000
 # Share of the volume below which a cumulative sum is round-off, not volume.
 _ROUND_OFF = 1e-11
 # How much the distance to the cubic and to the coarser histogram count (docs/dvh.md): with these
@@ -44,6 +45,12 @@ QUADRATURE_WEIGHT = 1.0
 _CUBIC_PAD = 4
 _CUBIC_STEP_MM = 0.5
 _CUBIC_MAX_SAMPLES = 6_000_000
+
+# glibc gives arrays beyond a size back to the system when they are freed, and each new one is
+# paid for page by page: half of the time of a DVH. Freeing one large array, which is never
+# touched, raises that size for the process; elsewhere it does nothing.
+_ = np.empty(3_000_000)
+del _
 
 
 def choose_pitch_mm(volume_mm3: float, spacing_mm: float) -> float:
@@ -91,9 +98,12 @@ class _Histogram:
         low, high = middle - half - self.low, middle + half - self.low
         slope = weight / (high - low)
         for edge, density in ((low, slope), (high, -slope)):
-            index = np.clip(np.ceil(edge / self.width), 0, _N_BINS + 1).astype(np.intp)
-            self.slope += np.bincount(index, weights=density, minlength=_N_BINS + 2)
-            self.offset += np.bincount(index, weights=density * edge, minlength=_N_BINS + 2)
+            index = np.clip(np.ceil(edge * (1.0 / self.width)), 0, _N_BINS + 1).astype(np.intp)
+            first = int(index.min())
+            index -= first
+            for sums, weights in ((self.slope, density), (self.offset, density * edge)):
+                found = np.bincount(index, weights=weights)
+                sums[first : first + found.size] += found
         self.sums[0] += weight.sum()
         self.sums[1] += np.dot(weight, middle)
         self.sums[2] = min(self.sums[2], (middle - half).min())
@@ -124,9 +134,15 @@ class _Histogram:
         )
 
 
-def refine_cubic(block: DoseGrid, step_mm: float = _CUBIC_STEP_MM) -> DoseGrid | None:
+def refine_cubic(
+    block: DoseGrid,
+    step_mm: float = _CUBIC_STEP_MM,
+    *,
+    box_mm: tuple[FloatArray, FloatArray] | None = None,
+) -> DoseGrid | None:
     """Interpolate a block of dose with cubic splines on a finer grid through the same points.
 
+    The finer grid spans the whole block, or the part of it around a box (lower, upper) in x, y, z.
     Returns None where an axis has fewer than four samples, or where the box is so large that a
     finer grid is not worth its price.
     """
@@ -134,18 +150,22 @@ def refine_cubic(block: DoseGrid, step_mm: float = _CUBIC_STEP_MM) -> DoseGrid |
     extents = [float(axis[-1] - axis[0]) for axis in block.geometry.axes]
     # Large boxes take a coarser step, as long as it still halves the grid.
     step_mm = max(step_mm, (float(np.prod(extents)) / _CUBIC_MAX_SAMPLES) ** (1 / 3))
-    for axis in block.geometry.axes:
+    for i, axis in enumerate(block.geometry.axes):
         if axis.size < 4 or float(np.diff(axis).max()) < 1.5 * step_mm:
             return None
         factor = int(np.ceil(float(np.diff(axis).max()) / step_mm - 1e-6))
         share = np.arange(factor) / factor
         fine = np.r_[(axis[:-1, None] + share * np.diff(axis)[:, None]).ravel(), axis[-1]]
+        if box_mm is not None:
+            low, high = box_mm[0][2 - i], box_mm[1][2 - i]
+            first = int(np.clip(np.searchsorted(fine, low) - 2, 0, fine.size - 2))
+            fine = fine[first : max(int(np.searchsorted(fine, high)) + 2, first + 2)]
         axes.append(fine)
         # The spline is linear in the samples: one matrix an axis does all lines at once.
         weights.append(_spline_weights(axis, fine))
-    values = np.einsum("ai,ijk->ajk", weights[0], block.values, optimize=True)
-    values = np.einsum("bj,ajk->abk", weights[1], values, optimize=True)
-    values = np.einsum("ck,abk->abc", weights[2], values, optimize=True)
+    values = weights[1] @ (block.values @ weights[2].T)
+    rows = values.shape[1:]
+    values = (weights[0] @ values.reshape(len(values), -1)).reshape(-1, *rows)
     return DoseGrid.from_array(GridGeometry(axes[2], axes[1], axes[0]), values)
 
 
@@ -235,7 +255,7 @@ def compute_dvh(
     kernels = compiled.kernels_for(pieces, engine)
     block = DoseGrid.from_array(block.geometry, block.values)
     main = _histogram(solid, [block], pitch, kernels)[0]
-    cubic = refine_cubic(block) if uncertainty else None
+    cubic = refine_cubic(block, box_mm=(lower, upper)) if uncertainty else None
     if cubic is None:
         return main
     # Both at twice the pitch: what is left between them is the dose grid alone.
@@ -254,7 +274,9 @@ def _histogram(
 ) -> list[DVH]:
     """Integrate one solid over several grids of the same dose, with the same scanlines."""
     histograms = [_Histogram(grid) for grid in grids]
-    for section, first_index in sections(solid, pitch_mm, HEIGHT_PER_PITCH * pitch_mm):
+    vertices = None if kernels is None else compiled.vertices_by(kernels)
+    height = HEIGHT_PER_PITCH * pitch_mm
+    for section, first_index in sections(solid, pitch_mm, height, vertices):
         if kernels is None:
             spans = scan_section(section, pitch_mm, first_index)
         else:

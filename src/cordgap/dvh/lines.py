@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.case.grid import GridGeometry
-from cordgap.dvh.solid import Section, Solid
+from cordgap.dvh.solid import Section, Solid, Vertices
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-# Edge-scanline crossings handled at once; bounds the memory to some 100 MB.
-_CHUNK_CROSSINGS = 400_000
+# Edges and crossings handled at once, for the same reason as _VERTICES_AT_ONCE of a solid.
+_AT_ONCE = 20_000
 # Scanlines of successive sub-slices are shifted by this share of the pitch: nothing repeats.
 GOLDEN = 0.6180339887498949
 
@@ -50,11 +50,11 @@ class Spans:
 
 
 def sections(
-    solid: Solid, pitch_mm: float, height_mm: float
+    solid: Solid, pitch_mm: float, height_mm: float, vertices: Vertices | None = None
 ) -> Iterator[tuple[Section, int]]:
     """Cut a solid into sub-slices, a bounded number at a time, each with its running number."""
     count = 0
-    for section in solid.sections(height_mm):
+    for section in solid.sections(height_mm, vertices):
         for part in _parts(section, pitch_mm):
             yield part, count
             count += part.z_mm.size
@@ -67,9 +67,11 @@ def scan(solid: Solid, pitch_mm: float) -> Iterator[Spans]:
 
 
 def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
-    height = float(np.ptp(section.starts[..., 1])) + pitch_mm
-    per_slice = section.starts.shape[1] + 4.0 * height / pitch_mm
-    step = max(1, int(_CHUNK_CROSSINGS / per_slice))
+    # A first and a last line, and two crossings of each between; contours of more rings have more.
+    y = section.starts[..., 1]
+    per_slice = y.shape[1] + 2.0 * float((y.max(axis=1) - y.min(axis=1)).max()) / pitch_mm
+    # The lean of the surface is read off neighbouring sub-slices: take some together.
+    step = max(8, int(_AT_ONCE / per_slice))
     if step >= section.z_mm.size:
         yield section
         return
@@ -81,7 +83,7 @@ def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
             section.thickness_mm[rows],
             section.area_mm2[rows],
             section.starts if shared else section.starts[rows],
-            section.ends if shared else section.ends[rows],
+            section.after,
         )
 
 
@@ -106,9 +108,9 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
     origin_y = float(section.starts[..., 1].min())
     shared = section.starts.shape[0] == 1
     # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end.
-    ya, yb = section.starts[..., 1] - origin_y, section.ends[..., 1] - origin_y
+    ya = section.starts[..., 1] - origin_y
     line_a = np.ceil((ya - phase[:, None]) / pitch_mm)
-    line_b = np.ceil((yb - phase[:, None]) / pitch_mm)
+    line_b = line_a[:, section.after]
     n_lines = np.abs(line_b - line_a).astype(np.intp).ravel()
     crossed = np.flatnonzero(n_lines)
     n_lines = n_lines[crossed]
@@ -117,9 +119,13 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
     line = np.minimum(line_a, line_b).ravel()[edge] + rank
     which = edge // m
     y = phase[which] + line * pitch_mm
-    at = edge % m if shared else edge
-    starts, ends = section.starts.reshape(-1, 2), section.ends.reshape(-1, 2)
-    y0, y1, x0, x1 = ya.ravel()[at], yb.ravel()[at], starts[at, 0], ends[at, 0]
+    first = which * m
+    at = edge - first if shared else edge
+    to = section.after[edge - first]
+    if not shared:
+        to += first
+    starts = section.starts.reshape(-1, 2)
+    y0, y1, x0, x1 = ya.ravel()[at], ya.ravel()[to], starts[at, 0], starts[to, 0]
     lean_y = (x1 - x0) / (y1 - y0)
     x = x0 + (y - y0) * lean_y
     if shared or k == 1:
@@ -127,8 +133,7 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
     else:
         # The start of an edge moves from the sub-slice below to the one above.
         below, above = np.maximum(which - 1, 0), np.minimum(which + 1, k - 1)
-        column = edge - which * m
-        moved = starts[above * m + column] - starts[below * m + column]
+        moved = starts[edge + (above - which) * m] - starts[edge + (below - which) * m]
         rise = section.z_mm[above] - section.z_mm[below]
         lean_z = (moved[:, 0] - moved[:, 1] * lean_y) / rise
     # Sort by sub-slice, line and x at once: one number that orders all three.

@@ -17,7 +17,7 @@ Nelms et al. 2015, doi:10.1118/1.4923175, for what contours do and do not determ
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -31,19 +31,23 @@ from cordgap.dvh.planes import (
     N_ANGLES,
     Plane,
     Profile,
-    clean_plane,
+    clean_planes,
     inside_rings,
     may_loft,
 )
 from cordgap.errors import Finding, StructureError
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 Between = Literal["shape", "slab"]
 Ends = Literal["half-slice", "none", "rounded"]
 
 # A gap between planes is bridged up to this multiple of the spacing around it; beyond, a plane is
 # missing and nobody knows what was there.
 MAX_GAP_FRACTION = 1.6
+# Vertices handled at once: arrays of some 100 kB stay in the cache, and larger ones are returned to
+# the system after each operation, which costs more than the operation.
+_VERTICES_AT_ONCE = 12_000
 _PROBLEMS = {
     "self-crossing-contour": ("crosses itself", "the area counted is the even-odd one"),
     "overlapping-contours": ("overlaps another", "the area counted is that of the union"),
@@ -59,15 +63,23 @@ class Section:
     ----------
     z_mm, thickness_mm, area_mm2 : ndarray of shape (k,)
         Middle, height and exact area of each sub-slice.
-    starts, ends : ndarray of shape (k or 1, m, 2)
-        Edges (x, y) of the cross-section polygons; one set for all where the layer is extruded.
+    starts : ndarray of shape (k or 1, m, 2)
+        Vertices (x, y) of the cross-section polygons, where an edge starts; one set for all where
+        the layer is extruded.
+    after : ndarray of shape (m,)
+        The vertex where each edge ends.
     """
 
     z_mm: FloatArray
     thickness_mm: FloatArray
     area_mm2: FloatArray
     starts: FloatArray
-    ends: FloatArray
+    after: IntArray
+
+    @property
+    def ends(self) -> FloatArray:
+        """Where the edges end, like ``starts``."""
+        return self.starts[:, self.after]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +130,8 @@ class _Loft:
         return np.asarray((offset * offset).sum(axis=1) <= squared)
 
     def section(self, pitch_mm: float) -> Section:
-        return _lofted_section([self], pitch_mm)
+        (section,) = _lofted_sections(Lofts.of([self]), pitch_mm, vertices_of, at_once=10**9)
+        return section
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +163,10 @@ class _Slab:
             pitch_mm = min(pitch_mm, (self.top_mm - self.bottom_mm) / 4)
         z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
         starts = np.concatenate(self.plane.contours)
-        ends = np.concatenate([np.roll(c, -1, axis=0) for c in self.plane.contours])
+        after = _next_vertex([len(c) for c in self.plane.contours])
         area = np.full(z.size, self.plane.area_mm2)
         if self.taper is None:
-            return Section(z, thickness, area, starts[None], ends[None])
+            return Section(z, thickness, area, starts[None], after)
         base = self.bottom_mm if self.taper == "up" else self.top_mm
         height = self.top_mm - self.bottom_mm
         # Mean of 1 - u^2 over each sub-slice, so that the volume is exact.
@@ -162,13 +175,7 @@ class _Slab:
         shrink = 1 - (u0 * u0 + u0 * u1 + u1 * u1) / 3
         centre = starts.mean(axis=0)
         scale = np.sqrt(shrink)[:, None, None]
-        return Section(
-            z,
-            thickness,
-            area * shrink,
-            centre + scale * (starts - centre),
-            centre + scale * (ends - centre),
-        )
+        return Section(z, thickness, area * shrink, centre + scale * (starts - centre), after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,29 +211,43 @@ class Solid:
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
         """Corners (x, y, z) of a box that holds the solid."""
         lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
-        for section in self.sections(np.inf):
-            lower = np.minimum(lower, section.starts.min(axis=(0, 1)))
-            upper = np.maximum(upper, section.starts.max(axis=(0, 1)))
-        for layer in self.layers:
-            if isinstance(layer, _Loft):
-                ends = np.array([layer.bottom_mm, layer.top_mm])
-                centre, radius = layer.centre_and_radius(ends)
-                points = centre[:, None, :] + radius[:, :, None] * DIRECTIONS
-                lower = np.minimum(lower, points.min(axis=(0, 1)))
-                upper = np.maximum(upper, points.max(axis=(0, 1)))
+        for run in self.runs:
+            if isinstance(run, Lofts):
+                # The ends of every loft, and its middle: between them the radius is concave.
+                n = np.arange(run.bottom_mm.size)
+                levels = (run.bottom_mm, 0.5 * (run.bottom_mm + run.top_mm), run.top_mm)
+                parts = [vertices_of(run, n, *run.shares(n, z)) for z in levels]
+            else:
+                parts = [run.section(np.inf).starts]
+            for axis in (0, 1):
+                along = [starts[..., axis] for starts in parts]
+                lower[axis] = min(lower[axis], *(a.min() for a in along))
+                upper[axis] = max(upper[axis], *(a.max() for a in along))
         bottom, top = self.z_range_mm
         return np.r_[lower, bottom], np.r_[upper, top]
 
-    def sections(self, pitch_mm: float) -> Iterator[Section]:
-        """Cut every layer into sub-slices no thicker than ``pitch_mm``.
-
-        Lofts that follow each other come as one section: they have the same number of edges.
-        """
+    @cached_property
+    def runs(self) -> tuple[Lofts | _Slab, ...]:
+        """Layers in order; lofts that follow each other come as one."""
+        runs: list[Lofts | _Slab] = []
         for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
             if lofted:
-                yield _lofted_section([x for x in run if isinstance(x, _Loft)], pitch_mm)
+                runs.append(Lofts.of([x for x in run if isinstance(x, _Loft)]))
             else:
-                yield from (layer.section(pitch_mm) for layer in run)
+                runs.extend(x for x in run if isinstance(x, _Slab))
+        return tuple(runs)
+
+    def sections(self, pitch_mm: float, vertices: Vertices | None = None) -> Iterator[Section]:
+        """Cut every layer into sub-slices no thicker than ``pitch_mm``.
+
+        Lofts that follow each other share sections, as they have the same number of edges; a
+        section holds a bounded number of vertices. ``vertices`` does what :func:`vertices_of` does.
+        """
+        for run in self.runs:
+            if isinstance(run, Lofts):
+                yield from _lofted_sections(run, pitch_mm, vertices or vertices_of)
+            else:
+                yield run.section(pitch_mm)
 
     def section_at(self, z_mm: float) -> list[FloatArray]:
         """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""
@@ -239,29 +260,96 @@ class Solid:
         return []
 
 
-def _lofted_section(lofts: Sequence[_Loft], pitch_mm: float) -> Section:
-    """Cut lofts that follow each other into sub-slices, all at once."""
-    cuts = [_sub_slices(x.bottom_mm, x.top_mm, pitch_mm) for x in lofts]
-    z = np.concatenate([c[0] for c in cuts])
-    thickness = np.concatenate([c[1] for c in cuts])
-    which = np.repeat(np.arange(len(lofts)), [c[0].size for c in cuts])
-    z0, z1 = (np.array([getattr(x, name) for x in lofts])[which] for name in ("z0_mm", "z1_mm"))
-    share = (z - z0) / (z1 - z0)
-    # A cap goes on with the centroid as it came, and holds the shape.
-    shaped = np.where(np.array([x.hold_area for x in lofts])[which], 0.0, share)
+@dataclass(frozen=True, eq=False)
+class Lofts:
+    """The numbers of n lofts that follow each other: profiles at ``z0_mm`` and ``z1_mm``."""
 
-    def between(name: str, along: FloatArray) -> FloatArray:
-        a = np.array([getattr(x.profile0, name) for x in lofts])
-        b = np.array([getattr(x.profile1, name) for x in lofts])
-        along = along.reshape(-1, *[1] * (a.ndim - 1))
-        mixed: FloatArray = a[which] + along * (b - a)[which]
-        return mixed
+    bottom_mm: FloatArray
+    top_mm: FloatArray
+    z0_mm: FloatArray
+    z1_mm: FloatArray
+    hold_area: NDArray[np.bool_]
+    centre0_mm: FloatArray
+    centre1_mm: FloatArray
+    squared0_mm2: FloatArray
+    squared1_mm2: FloatArray
+    area0_mm2: FloatArray
+    area1_mm2: FloatArray
 
-    centre = between("centre_mm", share)
-    radius = np.sqrt(np.maximum(between("squared_radius_mm2", shaped), 0.0))
-    points = centre[:, None, :] + radius[:, :, None] * DIRECTIONS
-    area = between("area_mm2", shaped)
-    return Section(z, thickness, area, points, np.roll(points, -1, axis=1))
+    @classmethod
+    def of(cls, lofts: Sequence[_Loft]) -> Lofts:
+        """Stack lofts."""
+        p0, p1 = [x.profile0 for x in lofts], [x.profile1 for x in lofts]
+        return cls(
+            np.array([x.bottom_mm for x in lofts]),
+            np.array([x.top_mm for x in lofts]),
+            np.array([x.z0_mm for x in lofts]),
+            np.array([x.z1_mm for x in lofts]),
+            np.array([x.hold_area for x in lofts]),
+            np.array([p.centre_mm for p in p0]),
+            np.array([p.centre_mm for p in p1]),
+            np.array([p.squared_radius_mm2 for p in p0]),
+            np.array([p.squared_radius_mm2 for p in p1]),
+            np.array([p.area_mm2 for p in p0]),
+            np.array([p.area_mm2 for p in p1]),
+        )
+
+    def shares(self, which: IntArray, z_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Share of the way from the first profile to the second: of the centroid, of the shape.
+
+        A cap goes on with the centroid as it came, and holds the shape.
+        """
+        share = (z_mm - self.z0_mm[which]) / (self.z1_mm - self.z0_mm)[which]
+        return share, np.where(self.hold_area[which], 0.0, share)
+
+
+Vertices = Callable[[Lofts, IntArray, FloatArray, FloatArray], FloatArray]
+
+
+def vertices_of(
+    lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray
+) -> FloatArray:
+    """Vertices (k, n_angles, 2) of k cross-sections, each of one of the lofts."""
+    radius = (lofts.squared1_mm2 - lofts.squared0_mm2)[which]
+    radius *= shaped[:, None]
+    radius += lofts.squared0_mm2[which]
+    np.sqrt(np.maximum(radius, 0.0, out=radius), out=radius)
+    centre = lofts.centre0_mm[which]
+    centre += share[:, None] * (lofts.centre1_mm - lofts.centre0_mm)[which]
+    vertices = np.empty((*radius.shape, 2))
+    for axis in (0, 1):
+        np.multiply(radius, DIRECTIONS[:, axis], out=vertices[..., axis])
+        vertices[..., axis] += centre[:, axis, None]
+    return vertices
+
+
+def _lofted_sections(
+    lofts: Lofts, pitch_mm: float, vertices: Vertices, *, at_once: int = _VERTICES_AT_ONCE
+) -> Iterator[Section]:
+    """Cut lofts that follow each other into sub-slices, many at once."""
+    height = lofts.top_mm - lofts.bottom_mm
+    n = np.maximum(1, np.ceil(height / pitch_mm - 1e-9)).astype(np.intp)
+    which = np.repeat(np.arange(n.size), n)
+    thickness = (height / n)[which]
+    rank = np.arange(which.size) - np.repeat(np.cumsum(n) - n, n)
+    z = lofts.bottom_mm[which] + (rank + 0.5) * thickness
+    share, shaped = lofts.shares(which, z)
+    area = lofts.area0_mm2[which] + shaped * (lofts.area1_mm2 - lofts.area0_mm2)[which]
+    after = _next_vertex([N_ANGLES])
+    parts = -(-which.size * N_ANGLES // at_once)
+    edges = np.linspace(0, which.size, parts + 1).astype(int)
+    for first, last in itertools.pairwise(edges):
+        rows = slice(first, last)
+        starts = vertices(lofts, which[rows], share[rows], shaped[rows])
+        yield Section(z[rows], thickness[rows], area[rows], starts, after)
+
+
+def _next_vertex(sizes: Sequence[int]) -> IntArray:
+    """For rings one after the other, the index of the vertex that follows each."""
+    after = np.arange(1, sum(sizes) + 1)
+    last = np.cumsum(sizes) - 1
+    after[last] = last + 1 - np.asarray(sizes)
+    return after
 
 
 def _sub_slices(bottom_mm: float, top_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
@@ -277,7 +365,7 @@ def _typical_gaps(gaps: FloatArray, default_mm: float | None) -> FloatArray:
         return np.array([only])
     width = min(5, gaps.size)
     first = np.clip(np.arange(gaps.size) - width // 2, 0, gaps.size - width)
-    return np.array([np.median(gaps[i : i + width]) for i in first])
+    return np.asarray(np.median(gaps[first[:, None] + np.arange(width)], axis=1))
 
 
 def build_solid(
@@ -309,8 +397,7 @@ def build_solid(
         raise StructureError(f"structure {name!r} is {structure.status}: {structure.reason}")
     planes, findings = [], []
     problems: dict[str, list[float]] = {}
-    for raw in structure.planes:
-        plane, problem = clean_plane(raw)
+    for plane, problem in clean_planes(structure.planes):
         planes.append(plane)
         if problem:
             problems.setdefault(problem, []).append(plane.z_mm)
