@@ -142,9 +142,12 @@ class ScalarGrid:
         return block
 
     def crop(self, lower_mm: ArrayLike, upper_mm: ArrayLike, pad: int = 1) -> Self:
-        """Read the block of samples that spans a box, with ``pad`` more samples on each side."""
+        """Read the block of samples that spans a box, with ``pad`` more samples on each side.
+
+        Samples that are in memory as float64 are not copied.
+        """
         slices = self.geometry.slices_around(lower_mm, upper_mm, pad)
-        block = np.ascontiguousarray(self.load(slices), dtype=np.float64)
+        block = np.asarray(self.load(slices), dtype=np.float64)
         return type(self).from_array(self.geometry.part(slices), block)
 
 

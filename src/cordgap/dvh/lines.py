@@ -1,10 +1,10 @@
 """Solid -> lines, and lines x dose -> pieces: the geometry of the quadrature.
 
 A sub-slice of a solid is cut by scanlines along x at a fixed pitch. A *span* is the part of a
-scanline inside the solid, and stands for the strip around it: pitch high, sub-slice thick. Where the
-surface leans, the strip leans with it, so that the ends of spans follow the surface and a dose that
-does not change along the surface is not spread there. A *piece* is the part of a span between two
-columns of the dose grid, where the trilinear dose is linear.
+scanline inside the solid, and stands for the strip around it: pitch high, sub-slice thick. Where
+the surface leans, the strip leans with it, so that the ends of spans follow the surface and a dose
+that does not change along the surface is not spread there. A *piece* is the part of a span between
+two columns of the dose grid, where the trilinear dose is linear.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from cordgap.case.grid import GridGeometry
@@ -221,11 +222,10 @@ def cut(
     span = np.repeat(np.arange(n.size), n)
     ends = np.cumsum(n)
     column = np.arange(span.size) + (first - (ends - n))[span]
-    nx, nxy = gx.size, gx.size * gy.size
-    flat = dose_gy.ravel()
-    corner = (iz * nxy + iy * nx)[span] + column
-    c00, c01 = flat[corner], flat[corner + nx]
-    c10, c11 = flat[corner + nxy], flat[corner + nxy + nx]
+    flat, row, plane = in_one_line(dose_gy)
+    corner = (iz * plane + iy * row)[span] + column
+    c00, c01 = flat[corner], flat[corner + row]
+    c10, c11 = flat[corner + plane], flat[corner + plane + row]
     lower, upper = c01 - c00, c11 - c10
     ty, tz = ty[span], tz[span]
     low, rise = c00 + ty * lower, (c10 - c00) + ty * (upper - lower)
@@ -263,6 +263,20 @@ def cut(
         y[span],
         z[span],
     )
+
+
+def in_one_line(block: FloatArray) -> tuple[FloatArray, int, int]:
+    """Samples (nz, ny, nx) as one line of memory, and how far apart rows and planes lie in it.
+
+    A block cut out of a larger array is not copied.
+    """
+    plane, row, sample = block.strides
+    if sample != block.itemsize or row < 0 or plane < 0 or row % sample or plane % sample:
+        block = np.ascontiguousarray(block)
+        plane, row, sample = block.strides
+    last = sum((n - 1) * step for n, step in zip(block.shape, block.strides, strict=True))
+    flat = as_strided(block, (last // sample + 1,), (sample,), writeable=False)
+    return flat, row // sample, plane // sample
 
 
 def _finer_columns(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -158,6 +158,11 @@ class _Slab:
             xy = centre + (xy - centre) / np.sqrt(np.maximum(1 - u * u, 1e-12))[:, None]
         return inside_rings(self.plane.contours, xy)
 
+    def continues_in(self, other: _Slab) -> bool:
+        """Whether another slab goes on where this one ends, with the same cross-section."""
+        same = self.plane is other.plane and self.taper is None and other.taper is None
+        return same and self.top_mm == other.bottom_mm
+
     def section(self, pitch_mm: float) -> Section:
         if self.taper:
             pitch_mm = min(pitch_mm, (self.top_mm - self.bottom_mm) / 4)
@@ -218,7 +223,7 @@ class Solid:
                 levels = (run.bottom_mm, 0.5 * (run.bottom_mm + run.top_mm), run.top_mm)
                 parts = [vertices_of(run, n, *run.shares(n, z)) for z in levels]
             else:
-                parts = [run.section(np.inf).starts]
+                parts = list(run.plane.contours)
             for axis in (0, 1):
                 along = [starts[..., axis] for starts in parts]
                 lower[axis] = min(lower[axis], *(a.min() for a in along))
@@ -228,13 +233,18 @@ class Solid:
 
     @cached_property
     def runs(self) -> tuple[Lofts | _Slab, ...]:
-        """Layers in order; lofts that follow each other come as one."""
+        """Layers in order; lofts that follow each other, and halves of a slab, come as one."""
         runs: list[Lofts | _Slab] = []
         for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
             if lofted:
                 runs.append(Lofts.of([x for x in run if isinstance(x, _Loft)]))
-            else:
-                runs.extend(x for x in run if isinstance(x, _Slab))
+                continue
+            for slab in (x for x in run if isinstance(x, _Slab)):
+                below = runs[-1] if runs else None
+                if isinstance(below, _Slab) and below.continues_in(slab):
+                    runs[-1] = replace(below, top_mm=slab.top_mm)
+                else:
+                    runs.append(slab)
         return tuple(runs)
 
     def sections(self, pitch_mm: float, vertices: Vertices | None = None) -> Iterator[Section]:
@@ -306,9 +316,7 @@ class Lofts:
 Vertices = Callable[[Lofts, IntArray, FloatArray, FloatArray], FloatArray]
 
 
-def vertices_of(
-    lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray
-) -> FloatArray:
+def vertices_of(lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray) -> FloatArray:
     """Vertices (k, n_angles, 2) of k cross-sections, each of one of the lofts."""
     radius = (lofts.squared1_mm2 - lofts.squared0_mm2)[which]
     radius *= shaped[:, None]
