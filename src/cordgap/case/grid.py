@@ -57,7 +57,7 @@ class GridGeometry:
         """The axes in array order: z, y, x."""
         return self.z_mm, self.y_mm, self.x_mm
 
-    @property
+    @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Median spacing along x, y, z; ``nan`` along an axis with one sample."""
         dx, dy, dz = (

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.dvh.lines import GOLDEN, Spans
+from cordgap.dvh.lofts import Lofts, Section, Vertices
 from cordgap.dvh.planes import DIRECTIONS
-from cordgap.dvh.solid import Lofts, Section, Vertices
 from cordgap.errors import OptionError
 
 FloatArray = NDArray[np.float64]

@@ -17,7 +17,8 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from cordgap.case.grid import GridGeometry
-from cordgap.dvh.solid import Section, Solid, Vertices
+from cordgap.dvh.lofts import Section, Vertices
+from cordgap.dvh.solid import Solid
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

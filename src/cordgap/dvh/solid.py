@@ -17,7 +17,7 @@ Nelms et al. 2015, doi:10.1118/1.4923175, for what contours do and do not determ
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -26,6 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.case.structure import Structure
+from cordgap.dvh.lofts import (
+    Lofts,
+    Section,
+    Vertices,
+    lofted_sections,
+    next_vertex,
+    outermost,
+    vertices_of,
+)
 from cordgap.dvh.planes import (
     DIRECTIONS,
     N_ANGLES,
@@ -38,48 +47,17 @@ from cordgap.dvh.planes import (
 from cordgap.errors import Finding, StructureError
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 Between = Literal["shape", "slab"]
 Ends = Literal["half-slice", "none", "rounded"]
 
 # A gap between planes is bridged up to this multiple of the spacing around it; beyond, a plane is
 # missing and nobody knows what was there.
 MAX_GAP_FRACTION = 1.6
-# Vertices handled at once: arrays of some 100 kB stay in the cache, and larger ones are returned to
-# the system after each operation, which costs more than the operation.
-_VERTICES_AT_ONCE = 12_000
 _PROBLEMS = {
     "self-crossing-contour": ("crosses itself", "the area counted is the even-odd one"),
     "overlapping-contours": ("overlaps another", "the area counted is that of the union"),
     "duplicate-contours": ("is drawn twice", "it counts once"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """A stack of cross-sections of one layer, ready for quadrature.
-
-    Parameters
-    ----------
-    z_mm, thickness_mm, area_mm2 : ndarray of shape (k,)
-        Middle, height and exact area of each sub-slice.
-    starts : ndarray of shape (k or 1, m, 2)
-        Vertices (x, y) of the cross-section polygons, where an edge starts; one set for all where
-        the layer is extruded.
-    after : ndarray of shape (m,)
-        The vertex where each edge ends.
-    """
-
-    z_mm: FloatArray
-    thickness_mm: FloatArray
-    area_mm2: FloatArray
-    starts: FloatArray
-    after: IntArray
-
-    @property
-    def ends(self) -> FloatArray:
-        """Where the edges end, like ``starts``."""
-        return self.starts[:, self.after]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +108,7 @@ class _Loft:
         return np.asarray((offset * offset).sum(axis=1) <= squared)
 
     def section(self, pitch_mm: float) -> Section:
-        (section,) = _lofted_sections(Lofts.of([self]), pitch_mm, vertices_of, at_once=10**9)
+        (section,) = lofted_sections(_stacked([self]), pitch_mm, vertices_of, at_once=10**9)
         return section
 
 
@@ -168,7 +146,7 @@ class _Slab:
             pitch_mm = min(pitch_mm, (self.top_mm - self.bottom_mm) / 4)
         z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
         starts = np.concatenate(self.plane.contours)
-        after = _next_vertex([len(c) for c in self.plane.contours])
+        after = next_vertex([len(c) for c in self.plane.contours])
         area = np.full(z.size, self.plane.area_mm2)
         if self.taper is None:
             return Section(z, thickness, area, starts[None], after)
@@ -217,13 +195,7 @@ class Solid:
         """Corners (x, y, z) of a box that holds the solid."""
         lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
         for run in self.runs:
-            if isinstance(run, Lofts):
-                # The ends of every loft, and its middle: between them the radius is concave.
-                n = np.arange(run.bottom_mm.size)
-                levels = (run.bottom_mm, 0.5 * (run.bottom_mm + run.top_mm), run.top_mm)
-                parts = [vertices_of(run, n, *run.shares(n, z)) for z in levels]
-            else:
-                parts = list(run.plane.contours)
+            parts = outermost(run) if isinstance(run, Lofts) else list(run.plane.contours)
             for axis in (0, 1):
                 along = [starts[..., axis] for starts in parts]
                 lower[axis] = min(lower[axis], *(a.min() for a in along))
@@ -237,7 +209,7 @@ class Solid:
         runs: list[Lofts | _Slab] = []
         for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
             if lofted:
-                runs.append(Lofts.of([x for x in run if isinstance(x, _Loft)]))
+                runs.append(_stacked([x for x in run if isinstance(x, _Loft)]))
                 continue
             for slab in (x for x in run if isinstance(x, _Slab)):
                 below = runs[-1] if runs else None
@@ -255,7 +227,7 @@ class Solid:
         """
         for run in self.runs:
             if isinstance(run, Lofts):
-                yield from _lofted_sections(run, pitch_mm, vertices or vertices_of)
+                yield from lofted_sections(run, pitch_mm, vertices or vertices_of)
             else:
                 yield run.section(pitch_mm)
 
@@ -270,94 +242,22 @@ class Solid:
         return []
 
 
-@dataclass(frozen=True, eq=False)
-class Lofts:
-    """The numbers of n lofts that follow each other: profiles at ``z0_mm`` and ``z1_mm``."""
-
-    bottom_mm: FloatArray
-    top_mm: FloatArray
-    z0_mm: FloatArray
-    z1_mm: FloatArray
-    hold_area: NDArray[np.bool_]
-    centre0_mm: FloatArray
-    centre1_mm: FloatArray
-    squared0_mm2: FloatArray
-    squared1_mm2: FloatArray
-    area0_mm2: FloatArray
-    area1_mm2: FloatArray
-
-    @classmethod
-    def of(cls, lofts: Sequence[_Loft]) -> Lofts:
-        """Stack lofts."""
-        p0, p1 = [x.profile0 for x in lofts], [x.profile1 for x in lofts]
-        return cls(
-            np.array([x.bottom_mm for x in lofts]),
-            np.array([x.top_mm for x in lofts]),
-            np.array([x.z0_mm for x in lofts]),
-            np.array([x.z1_mm for x in lofts]),
-            np.array([x.hold_area for x in lofts]),
-            np.array([p.centre_mm for p in p0]),
-            np.array([p.centre_mm for p in p1]),
-            np.array([p.squared_radius_mm2 for p in p0]),
-            np.array([p.squared_radius_mm2 for p in p1]),
-            np.array([p.area_mm2 for p in p0]),
-            np.array([p.area_mm2 for p in p1]),
-        )
-
-    def shares(self, which: IntArray, z_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Share of the way from the first profile to the second: of the centroid, of the shape.
-
-        A cap goes on with the centroid as it came, and holds the shape.
-        """
-        share = (z_mm - self.z0_mm[which]) / (self.z1_mm - self.z0_mm)[which]
-        return share, np.where(self.hold_area[which], 0.0, share)
-
-
-Vertices = Callable[[Lofts, IntArray, FloatArray, FloatArray], FloatArray]
-
-
-def vertices_of(lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray) -> FloatArray:
-    """Vertices (k, n_angles, 2) of k cross-sections, each of one of the lofts."""
-    radius = (lofts.squared1_mm2 - lofts.squared0_mm2)[which]
-    radius *= shaped[:, None]
-    radius += lofts.squared0_mm2[which]
-    np.sqrt(np.maximum(radius, 0.0, out=radius), out=radius)
-    centre = lofts.centre0_mm[which]
-    centre += share[:, None] * (lofts.centre1_mm - lofts.centre0_mm)[which]
-    vertices = np.empty((*radius.shape, 2))
-    for axis in (0, 1):
-        np.multiply(radius, DIRECTIONS[:, axis], out=vertices[..., axis])
-        vertices[..., axis] += centre[:, axis, None]
-    return vertices
-
-
-def _lofted_sections(
-    lofts: Lofts, pitch_mm: float, vertices: Vertices, *, at_once: int = _VERTICES_AT_ONCE
-) -> Iterator[Section]:
-    """Cut lofts that follow each other into sub-slices, many at once."""
-    height = lofts.top_mm - lofts.bottom_mm
-    n = np.maximum(1, np.ceil(height / pitch_mm - 1e-9)).astype(np.intp)
-    which = np.repeat(np.arange(n.size), n)
-    thickness = (height / n)[which]
-    rank = np.arange(which.size) - np.repeat(np.cumsum(n) - n, n)
-    z = lofts.bottom_mm[which] + (rank + 0.5) * thickness
-    share, shaped = lofts.shares(which, z)
-    area = lofts.area0_mm2[which] + shaped * (lofts.area1_mm2 - lofts.area0_mm2)[which]
-    after = _next_vertex([N_ANGLES])
-    parts = -(-which.size * N_ANGLES // at_once)
-    edges = np.linspace(0, which.size, parts + 1).astype(int)
-    for first, last in itertools.pairwise(edges):
-        rows = slice(first, last)
-        starts = vertices(lofts, which[rows], share[rows], shaped[rows])
-        yield Section(z[rows], thickness[rows], area[rows], starts, after)
-
-
-def _next_vertex(sizes: Sequence[int]) -> IntArray:
-    """For rings one after the other, the index of the vertex that follows each."""
-    after = np.arange(1, sum(sizes) + 1)
-    last = np.cumsum(sizes) - 1
-    after[last] = last + 1 - np.asarray(sizes)
-    return after
+def _stacked(lofts: Sequence[_Loft]) -> Lofts:
+    """The numbers of lofts that follow each other."""
+    p0, p1 = [x.profile0 for x in lofts], [x.profile1 for x in lofts]
+    return Lofts(
+        np.array([x.bottom_mm for x in lofts]),
+        np.array([x.top_mm for x in lofts]),
+        np.array([x.z0_mm for x in lofts]),
+        np.array([x.z1_mm for x in lofts]),
+        np.array([x.hold_area for x in lofts]),
+        np.array([p.centre_mm for p in p0]),
+        np.array([p.centre_mm for p in p1]),
+        np.array([p.squared_radius_mm2 for p in p0]),
+        np.array([p.squared_radius_mm2 for p in p1]),
+        np.array([p.area_mm2 for p in p0]),
+        np.array([p.area_mm2 for p in p1]),
+    )
 
 
 def _sub_slices(bottom_mm: float, top_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
