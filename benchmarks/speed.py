@@ -430,9 +430,7 @@ def machine() -> str:
 def write_section(text: str) -> None:
     """Replace what stands between the markers of this benchmark in docs/validation.md."""
     begin, end = "<!-- speed:begin -->", "<!-- speed:end -->"
-    page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "# Validation\n"
-    if begin not in page:
-        page += f"\n## Speed\n\n{begin}\n{end}\n"
+    page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(begin)
     after = rest.split(end)[1]
     PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

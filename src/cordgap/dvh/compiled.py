@@ -164,6 +164,7 @@ def spans_of(
             origin = min(origin, starts[i, j, 1])
             top = max(top, starts[i, j, 1])
     n_lines = int((top - origin) / pitch_mm) + 4
+    per_pitch = 1.0 / pitch_mm
     # Count the crossings: edge j of sub-slice i meets the lines from line_of[i, j] to the one of
     # the vertex where it ends.
     line_of = np.empty((k, m), np.int32)
@@ -172,7 +173,7 @@ def spans_of(
         phase = (((first_index + i) * GOLDEN) % 1.0) * pitch_mm
         s = 0 if shared else i
         for j in range(m):
-            line_of[i, j] = np.ceil((starts[s, j, 1] - origin - phase) / pitch_mm)
+            line_of[i, j] = np.ceil((starts[s, j, 1] - origin - phase) * per_pitch)
         for j in range(m):
             total += abs(line_of[i, after[j]] - line_of[i, j])
     out = np.empty((10, total // 2))
@@ -272,6 +273,7 @@ def add_spans(
     last_bin = slope.size - 1
     per_bin = 1.0 / width_gy
     per_step = 1.0 / (gx[1:] - gx[:-1])
+    ix = iy = iz = 0
     total, moment, lowest, highest = sums[0], sums[1], sums[2], sums[3]
     for s in range(x0_mm.size):
         y, z, x_in, x_out = y_mm[s], z_mm[s], x0_mm[s], x1_mm[s]
@@ -280,9 +282,19 @@ def add_spans(
         if not (x_out > gx[0] and x_in < gx[nx - 1]):
             continue
         x0, x1 = max(x_in, gx[0]), min(x_out, gx[nx - 1])
-        iy = min(max(np.searchsorted(gy, y, side="right") - 1, 0), ny - 2)
-        iz = min(max(np.searchsorted(gz, z, side="right") - 1, 0), nz - 2)
-        ix = min(max(np.searchsorted(gx, x0, side="right") - 1, 0), nx - 2)
+        # Cells of the span; the last ones are near.
+        while iy < ny - 2 and gy[iy + 1] <= y:
+            iy += 1
+        while iy > 0 and gy[iy] > y:
+            iy -= 1
+        while iz < nz - 2 and gz[iz + 1] <= z:
+            iz += 1
+        while iz > 0 and gz[iz] > z:
+            iz -= 1
+        while ix < nx - 2 and gx[ix + 1] <= x0:
+            ix += 1
+        while ix > 0 and gx[ix] > x0:
+            ix -= 1
         hy, hz = gy[iy + 1] - gy[iy], gz[iz + 1] - gz[iz]
         ty, tz = (y - gy[iy]) / hy, (z - gz[iz]) / hz
         share_y, share_z = dy_mm / hy, dz_mm[s] / hz

@@ -111,7 +111,7 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
     shared = section.starts.shape[0] == 1
     # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end.
     ya = section.starts[..., 1] - origin_y
-    line_a = np.ceil((ya - phase[:, None]) / pitch_mm)
+    line_a = np.ceil((ya - phase[:, None]) * (1.0 / pitch_mm))
     line_b = line_a[:, section.after]
     n_lines = np.abs(line_b - line_a).astype(np.intp).ravel()
     crossed = np.flatnonzero(n_lines)
