@@ -48,7 +48,7 @@ COMMAND = "from cordgap.cli.main import run; run()"
 # A ratio below this share of the recorded one fails the guard.
 LEAST_SHARE = 0.5
 # Coarser than the default, to be asked for: within 0.1 mm and 0.03 mm on the cord of A.
-COARSE_MM, MIDDLE_MM = 0.7, 0.5
+COARSE_MM, MIDDLE_MM = 0.85, 0.5
 
 
 @dataclass(frozen=True)
