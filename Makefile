@@ -38,6 +38,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(PY) benchmarks/bench_dvh.py
 	$(PY) benchmarks/bench_cli.py
+	$(PY) benchmarks/speed.py --quick
 
 # Some minutes on two cores; writes the tables of docs/reliability.md anew.
 fuzz: $(VENV)/.installed-dev

@@ -221,9 +221,9 @@ def test_monotone_and_conserved(dose, kind):
     assert dvh.covered_volume_cc == pytest.approx(solid.volume_cc, rel=ROUNDING)
     assert dvh.total_volume_cc == pytest.approx(solid.volume_cc, rel=ROUNDING)
     assert grid.values.min() <= dvh.min_gy <= dvh.mean_gy <= dvh.max_gy <= grid.values.max()
-    # The area under the cumulative curve is the integral dose: 20,000 bins of 0.0015 Gy.
+    # The area under the cumulative curve is the integral dose: 16,000 bins of 0.0019 Gy.
     mean = dvh.dose_gy[0] + np.trapezoid(dvh.volume_cc, dvh.dose_gy) / dvh.covered_volume_cc
-    assert mean == pytest.approx(dvh.mean_gy, abs=0.0015)
+    assert mean == pytest.approx(dvh.mean_gy, abs=0.0019)
 
 
 @SEEDED
@@ -441,8 +441,8 @@ def test_linear_dose_has_no_grid_uncertainty():
     grid = dvh.alternatives[0]
     assert grid.reference is not None
     np.testing.assert_allclose(
-        read(grid.dvh), read(grid.reference), atol=2e-3
-    )  # its bins: 40 Gy / 20,000
+        read(grid.dvh), read(grid.reference), atol=2.5e-3
+    )  # its bins: 40 Gy / 16,000
 
 
 def test_cubic_refinement_keeps_the_samples():

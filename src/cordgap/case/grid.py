@@ -57,7 +57,7 @@ class GridGeometry:
         """The axes in array order: z, y, x."""
         return self.z_mm, self.y_mm, self.x_mm
 
-    @property
+    @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Median spacing along x, y, z; ``nan`` along an axis with one sample."""
         dx, dy, dz = (
@@ -142,9 +142,12 @@ class ScalarGrid:
         return block
 
     def crop(self, lower_mm: ArrayLike, upper_mm: ArrayLike, pad: int = 1) -> Self:
-        """Read the block of samples that spans a box, with ``pad`` more samples on each side."""
+        """Read the block of samples that spans a box, with ``pad`` more samples on each side.
+
+        Samples that are in memory as float64 are not copied.
+        """
         slices = self.geometry.slices_around(lower_mm, upper_mm, pad)
-        block = np.ascontiguousarray(self.load(slices), dtype=np.float64)
+        block = np.asarray(self.load(slices), dtype=np.float64)
         return type(self).from_array(self.geometry.part(slices), block)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,51 +83,85 @@ def signed_area_mm2(points: FloatArray) -> float:
     return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
 
 
-def _centroid(points: FloatArray) -> FloatArray:
-    origin = points[0]
-    p = points - origin
-    q = np.roll(p, -1, axis=0)
-    cross = p[:, 0] * q[:, 1] - q[:, 0] * p[:, 1]
-    centroid: FloatArray = origin + ((p + q) * cross[:, None]).sum(axis=0) / (3.0 * cross.sum())
-    return centroid
+def profiles_of(contours: Sequence[FloatArray]) -> list[Profile | None]:
+    """Resample contours to radius against angle, all at once; None unless star-shaped.
+
+    Star-shaped is meant about the centroid.
+    """
+    if not contours:
+        return []
+    size = np.array([len(c) for c in contours])
+    first = np.r_[0, np.cumsum(size)[:-1]]
+    which = np.repeat(np.arange(size.size), size)
+    after = np.arange(1, which.size + 1)
+    after[first + size - 1] = first
+    points = np.concatenate(contours)
+    x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
+    # Relative to the first point, for precision.
+    x0, y0 = x[first], y[first]
+    x -= x0[which]
+    y -= y0[which]
+    cross = x * y[after] - x[after] * y
+    area = 0.5 * np.add.reduceat(cross, first)
+    flat = area == 0
+    sixfold = np.where(flat, 1.0, 6.0 * area)
+    cx = np.add.reduceat((x + x[after]) * cross, first) / sixfold
+    cy = np.add.reduceat((y + y[after]) * cross, first) / sixfold
+    x -= cx[which]
+    y -= cy[which]
+    # Walk every ring with the area on its left, from its smallest angle on.
+    angle = np.arctan2(y, x)
+    lowest = np.flatnonzero(angle == np.minimum.reduceat(angle, first)[which])
+    lowest = lowest[np.r_[True, np.diff(which[lowest]) > 0]]
+    walk = (np.arange(which.size) - first[which]) * np.where(area > 0, 1, -1)[which]
+    order = first[which] + ((lowest - first)[which] + walk) % size[which]
+    x, y, angle = x[order], y[order], angle[order]
+    step = (angle[after] - angle + np.pi) % (2 * np.pi) - np.pi
+    turn = np.add.reduceat(step, first)
+    star = ~flat & (np.minimum.reduceat(step, first) >= -1e-9)
+    star &= np.abs(turn - 2 * np.pi) <= 1e-6
+    walked = np.cumsum(step) - step
+    walked -= walked[first][which]
+    # Rings one after the other: which edge does each ray meet? Where edges are radial the angle
+    # does not advance: the last of them counts.
+    apart = 16.0 * np.arange(size.size)
+    wanted = (_ANGLES - angle[first][:, None]) % (2 * np.pi) + apart[:, None]
+    edge = np.searchsorted(walked + apart[which], wanted, side="right") - 1
+    ex, ey = x[after] - x, y[after] - y
+    across = DIRECTIONS[:, 0] * ey[edge] - DIRECTIONS[:, 1] * ex[edge]
+    length = (x * ey - y * ex)[edge]
+    radial = np.abs(across) < 1e-12
+    if radial.any():
+        radius = np.where(radial, np.hypot(x, y)[edge], length / np.where(radial, 1.0, across))
+    else:
+        radius = length / across
+    star &= radius.min(axis=1) > 0
+    chords = np.einsum("ij,ij->i", radius[:, 1:], radius[:, :-1]) + radius[:, 0] * radius[:, -1]
+    sampled = 0.5 * chords * np.sin(2 * np.pi / N_ANGLES)
+    area = np.abs(area)
+    squared = radius * radius * (area / np.where(star, sampled, 1.0))[:, None]
+    centre = np.stack([cx + x0, cy + y0], axis=1)
+    return [
+        Profile(c, q, a) if ok else None
+        for c, q, a, ok in zip(centre, squared, area.tolist(), star.tolist(), strict=True)
+    ]
 
 
 def profile_of(contour: FloatArray) -> Profile | None:
-    """Resample a contour to radius against angle; None unless star-shaped about its centroid."""
-    area = signed_area_mm2(contour)
-    ring = contour if area > 0 else contour[::-1]
-    centre = _centroid(ring)
-    p = ring - centre
-    angle = np.arctan2(p[:, 1], p[:, 0])
-    step = np.diff(np.r_[angle, angle[0]])
-    step = (step + np.pi) % (2 * np.pi) - np.pi
-    if step.min() < -1e-9 or abs(step.sum() - 2 * np.pi) > 1e-6:
-        return None
-    first = int(np.argmin(angle))
-    p = np.roll(p, -first, axis=0)
-    start = angle[first] + np.r_[0.0, np.cumsum(np.roll(step, -first))[:-1]]
-    # Drop vertices that do not advance the angle (radial edges): the last of them counts.
-    wanted = start[0] + (_ANGLES - start[0]) % (2 * np.pi)
-    edge = np.searchsorted(start, wanted, side="right") - 1
-    a = p[edge]
-    e = np.roll(p, -1, axis=0)[edge] - a
-    across = DIRECTIONS[:, 0] * e[:, 1] - DIRECTIONS[:, 1] * e[:, 0]
-    length = a[:, 0] * e[:, 1] - a[:, 1] * e[:, 0]
-    radial = np.abs(across) < 1e-12
-    radius = np.where(radial, np.hypot(a[:, 0], a[:, 1]), length / np.where(radial, 1.0, across))
-    if radius.min() <= 0:
-        return None
-    sampled = 0.5 * float(np.sum(radius * np.roll(radius, -1))) * np.sin(2 * np.pi / N_ANGLES)
-    return Profile(centre, radius * radius * (abs(area) / sampled), abs(area))
+    """Resample one contour to radius against angle; None unless star-shaped."""
+    return profiles_of([contour])[0]
 
 
-def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
-    """Even-odd area of a plane; overlapping contours are merged and named as a problem."""
+def clean_planes(planes: Sequence[ContourPlane]) -> list[tuple[Plane, str | None]]:
+    """Even-odd area of planes; overlapping contours are merged and named as a problem."""
+    profiles = iter(profiles_of([p.contours[0] for p in planes if len(p.contours) == 1]))
+    return [_clean(p, next(profiles) if len(p.contours) == 1 else None) for p in planes]
+
+
+def _clean(plane: ContourPlane, profile: Profile | None) -> tuple[Plane, str | None]:
     contours = plane.contours
-    if len(contours) == 1:
-        profile = profile_of(contours[0])
-        if profile is not None:
-            return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
+    if profile is not None:
+        return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
     import shapely
 
     if plane.is_xor and len(contours) > 1:
@@ -166,7 +201,8 @@ def clean_plane(plane: ContourPlane) -> tuple[Plane, str | None]:
                 return _merged(plane, polygons), "overlapping-contours"
     if copies:
         kept = [c for i, c in enumerate(contours) if i not in copies]
-        return clean_plane(ContourPlane(plane.z_mm, tuple(kept)))[0], "duplicate-contours"
+        profile = profile_of(kept[0]) if len(kept) == 1 else None
+        return _clean(ContourPlane(plane.z_mm, tuple(kept)), profile)[0], "duplicate-contours"
     # Nested or apart: every second level of nesting is a hole.
     total = 0.0
     for i, area in enumerate(areas):
@@ -230,14 +266,15 @@ def may_loft(a: Plane, b: Plane) -> bool:
     """
     if a.profile is None or b.profile is None:
         return False
-    offset = b.profile.centre_mm - a.profile.centre_mm
-    distance = float(np.hypot(*offset))
+    (x0, y0), (x1, y1) = a.profile.centre_mm.tolist(), b.profile.centre_mm.tolist()
+    distance = math.hypot(x1 - x0, y1 - y0)
     if distance < 1e-9:
         return True
-    along = round(np.arctan2(offset[1], offset[0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
+    along = round(math.atan2(y1 - y0, x1 - x0) / (2 * math.pi) * N_ANGLES) % N_ANGLES
     back = (along + N_ANGLES // 2) % N_ANGLES
-    if distance < np.sqrt(a.profile.squared_radius_mm2[along]) and distance < np.sqrt(
-        b.profile.squared_radius_mm2[back]
+    if (
+        distance * distance < a.profile.squared_radius_mm2[along]
+        and distance * distance < b.profile.squared_radius_mm2[back]
     ):
         return True
     small, large = sorted((a, b), key=lambda plane: plane.area_mm2)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -31,13 +31,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.case.structure import Structure
+from cordgap.dvh.lofts import (
+    Lofts,
+    Section,
+    Vertices,
+    lofted_sections,
+    next_vertex,
+    outermost,
+    vertices_of,
+)
 from cordgap.dvh.planes import (
     DIRECTIONS,
     N_ANGLES,
     TANGLED,
     Plane,
     Profile,
-    clean_plane,
+    clean_planes,
     inside_rings,
     may_loft,
 )
@@ -56,25 +65,6 @@ _PROBLEMS = {
     "overlapping-contours": ("overlaps another", "the area counted is that of the union"),
     "duplicate-contours": ("is drawn twice", "it counts once"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """A stack of cross-sections of one layer, ready for quadrature.
-
-    Parameters
-    ----------
-    z_mm, thickness_mm, area_mm2 : ndarray of shape (k,)
-        Middle, height and exact area of each sub-slice.
-    starts, ends : ndarray of shape (k or 1, m, 2)
-        Edges (x, y) of the cross-section polygons; one set for all where the layer is extruded.
-    """
-
-    z_mm: FloatArray
-    thickness_mm: FloatArray
-    area_mm2: FloatArray
-    starts: FloatArray
-    ends: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +115,8 @@ class _Loft:
         return np.asarray((offset * offset).sum(axis=1) <= squared)
 
     def section(self, pitch_mm: float) -> Section:
-        return _lofted_section([self], pitch_mm)
+        (section,) = lofted_sections(_stacked([self]), pitch_mm, vertices_of, at_once=10**9)
+        return section
 
     @property
     def shoulder(self) -> float:
@@ -160,15 +151,20 @@ class _Slab:
             xy = centre + (xy - centre) / np.sqrt(np.maximum(1 - u * u, 1e-12))[:, None]
         return inside_rings(self.plane.contours, xy)
 
+    def continues_in(self, other: _Slab) -> bool:
+        """Whether another slab goes on where this one ends, with the same cross-section."""
+        same = self.plane is other.plane and self.taper is None and other.taper is None
+        return same and self.top_mm == other.bottom_mm
+
     def section(self, pitch_mm: float) -> Section:
         if self.taper:
             pitch_mm = min(pitch_mm, (self.top_mm - self.bottom_mm) / 4)
         z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
         starts = np.concatenate(self.plane.contours)
-        ends = np.concatenate([np.roll(c, -1, axis=0) for c in self.plane.contours])
+        after = next_vertex([len(c) for c in self.plane.contours])
         area = np.full(z.size, self.plane.area_mm2)
         if self.taper is None:
-            return Section(z, thickness, area, starts[None], ends[None])
+            return Section(z, thickness, area, starts[None], after)
         base = self.bottom_mm if self.taper == "up" else self.top_mm
         height = self.top_mm - self.bottom_mm
         # Mean of 1 - u^2 over each sub-slice, so that the volume is exact.
@@ -177,13 +173,7 @@ class _Slab:
         shrink = 1 - (u0 * u0 + u0 * u1 + u1 * u1) / 3
         centre = starts.mean(axis=0)
         scale = np.sqrt(shrink)[:, None, None]
-        return Section(
-            z,
-            thickness,
-            area * shrink,
-            centre + scale * (starts - centre),
-            centre + scale * (ends - centre),
-        )
+        return Section(z, thickness, area * shrink, centre + scale * (starts - centre), after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,29 +228,42 @@ class Solid:
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
         """Corners (x, y, z) of a box that holds the solid."""
         lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
-        for section in self.sections(np.inf):
-            lower = np.minimum(lower, section.starts.min(axis=(0, 1)))
-            upper = np.maximum(upper, section.starts.max(axis=(0, 1)))
-        for layer in self.layers:
-            if isinstance(layer, _Loft):
-                ends = np.array([layer.bottom_mm, layer.top_mm])
-                centre, radius = layer.centre_and_radius(ends)
-                points = centre[:, None, :] + radius[:, :, None] * DIRECTIONS
-                lower = np.minimum(lower, points.min(axis=(0, 1)))
-                upper = np.maximum(upper, points.max(axis=(0, 1)))
+        for run in self.runs:
+            parts = outermost(run) if isinstance(run, Lofts) else list(run.plane.contours)
+            for axis in (0, 1):
+                along = [starts[..., axis] for starts in parts]
+                lower[axis] = min(lower[axis], *(a.min() for a in along))
+                upper[axis] = max(upper[axis], *(a.max() for a in along))
         bottom, top = self.z_range_mm
         return np.r_[lower, bottom], np.r_[upper, top]
 
-    def sections(self, pitch_mm: float) -> Iterator[Section]:
-        """Cut every layer into sub-slices no thicker than ``pitch_mm``.
-
-        Lofts that follow each other come as one section: they have the same number of edges.
-        """
+    @cached_property
+    def runs(self) -> tuple[Lofts | _Slab, ...]:
+        """Layers in order; lofts that follow each other, and halves of a slab, come as one."""
+        runs: list[Lofts | _Slab] = []
         for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
             if lofted:
-                yield _lofted_section([x for x in run if isinstance(x, _Loft)], pitch_mm)
+                runs.append(_stacked([x for x in run if isinstance(x, _Loft)]))
+                continue
+            for slab in (x for x in run if isinstance(x, _Slab)):
+                below = runs[-1] if runs else None
+                if isinstance(below, _Slab) and below.continues_in(slab):
+                    runs[-1] = replace(below, top_mm=slab.top_mm)
+                else:
+                    runs.append(slab)
+        return tuple(runs)
+
+    def sections(self, pitch_mm: float, vertices: Vertices | None = None) -> Iterator[Section]:
+        """Cut every layer into sub-slices no thicker than ``pitch_mm``.
+
+        Lofts that follow each other share sections, as they have the same number of edges; a
+        section holds a bounded number of vertices. ``vertices`` does what :func:`vertices_of` does.
+        """
+        for run in self.runs:
+            if isinstance(run, Lofts):
+                yield from lofted_sections(run, pitch_mm, vertices or vertices_of)
             else:
-                yield from (layer.section(pitch_mm) for layer in run)
+                yield run.section(pitch_mm)
 
     def section_at(self, z_mm: float) -> list[FloatArray]:
         """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""
@@ -273,29 +276,22 @@ class Solid:
         return []
 
 
-def _lofted_section(lofts: Sequence[_Loft], pitch_mm: float) -> Section:
-    """Cut lofts that follow each other into sub-slices, all at once."""
-    cuts = [_sub_slices(x.bottom_mm, x.top_mm, pitch_mm) for x in lofts]
-    z = np.concatenate([c[0] for c in cuts])
-    thickness = np.concatenate([c[1] for c in cuts])
-    which = np.repeat(np.arange(len(lofts)), [c[0].size for c in cuts])
-    z0, z1 = (np.array([getattr(x, name) for x in lofts])[which] for name in ("z0_mm", "z1_mm"))
-    share = (z - z0) / (z1 - z0)
-    # A cap goes on with the centroid as it came, and holds the shape.
-    shaped = np.where(np.array([x.hold_area for x in lofts])[which], 0.0, share)
-
-    def between(name: str, along: FloatArray) -> FloatArray:
-        a = np.array([getattr(x.profile0, name) for x in lofts])
-        b = np.array([getattr(x.profile1, name) for x in lofts])
-        along = along.reshape(-1, *[1] * (a.ndim - 1))
-        mixed: FloatArray = a[which] + along * (b - a)[which]
-        return mixed
-
-    centre = between("centre_mm", share)
-    radius = np.sqrt(np.maximum(between("squared_radius_mm2", shaped), 0.0))
-    points = centre[:, None, :] + radius[:, :, None] * DIRECTIONS
-    area = between("area_mm2", shaped)
-    return Section(z, thickness, area, points, np.roll(points, -1, axis=1))
+def _stacked(lofts: Sequence[_Loft]) -> Lofts:
+    """The numbers of lofts that follow each other."""
+    p0, p1 = [x.profile0 for x in lofts], [x.profile1 for x in lofts]
+    return Lofts(
+        np.array([x.bottom_mm for x in lofts]),
+        np.array([x.top_mm for x in lofts]),
+        np.array([x.z0_mm for x in lofts]),
+        np.array([x.z1_mm for x in lofts]),
+        np.array([x.hold_area for x in lofts]),
+        np.array([p.centre_mm for p in p0]),
+        np.array([p.centre_mm for p in p1]),
+        np.array([p.squared_radius_mm2 for p in p0]),
+        np.array([p.squared_radius_mm2 for p in p1]),
+        np.array([p.area_mm2 for p in p0]),
+        np.array([p.area_mm2 for p in p1]),
+    )
 
 
 def _sub_slices(bottom_mm: float, top_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
@@ -311,7 +307,7 @@ def _typical_gaps(gaps: FloatArray, default_mm: float | None) -> FloatArray:
         return np.array([only])
     width = min(5, gaps.size)
     first = np.clip(np.arange(gaps.size) - width // 2, 0, gaps.size - width)
-    return np.array([np.median(gaps[i : i + width]) for i in first])
+    return np.asarray(np.median(gaps[first[:, None] + np.arange(width)], axis=1))
 
 
 def build_solid(
@@ -357,8 +353,7 @@ def _build(structure: Structure, between: Between, ends: Ends) -> Solid:
         )
     planes, findings = [], []
     problems: dict[str, list[float]] = {}
-    for raw in structure.planes:
-        plane, problem = clean_plane(raw)
+    for plane, problem in clean_planes(structure.planes):
         planes.append(plane)
         if problem:
             problems.setdefault(problem, []).append(plane.z_mm)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.dvh.curve import DVH, empty_dvh
-from cordgap.dvh.integrate import Pieces, cut, hold_caps, scan
+from cordgap.dvh.integrate import hold_caps
+from cordgap.dvh.lines import Pieces, cut, scan
 from cordgap.dvh.metrics import Metric
 from cordgap.dvh.solid import Solid
 from cordgap.dvh.surface import Surface, contains

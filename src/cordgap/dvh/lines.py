@@ -1,0 +1,297 @@
+"""Solid -> lines, and lines x dose -> pieces: the geometry of the quadrature.
+
+A sub-slice of a solid is cut by scanlines along x at a fixed pitch. A *span* is the part of a
+scanline inside the solid, and stands for the strip around it: pitch high, sub-slice thick. Where
+the surface leans, the strip leans with it, so that the ends of spans follow the surface and a dose
+that does not change along the surface is not spread there. A *piece* is the part of a span between
+two columns of the dose grid, where the trilinear dose is linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from cordgap.case.grid import GridGeometry
+from cordgap.dvh.lofts import Section, Vertices
+from cordgap.dvh.solid import Solid
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+# Edges and crossings handled at once, for the same reason as _VERTICES_AT_ONCE of a solid.
+_AT_ONCE = 20_000
+# Scanlines of successive sub-slices are shifted by this share of the pitch: nothing repeats.
+GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Pieces of scanlines inside a solid.
+
+    ``x0_mm`` to ``x1_mm`` at ``y_mm``, ``z_mm``; ``area_mm2`` is the cross-section (y times z)
+    that each span stands for, ``dy_mm`` and ``dz_mm`` its extents. ``lean_y0`` and ``lean_y1`` say
+    by how much the two ends move in x per mm of y, ``lean_z0`` and ``lean_z1`` per mm of z.
+    """
+
+    x0_mm: FloatArray
+    x1_mm: FloatArray
+    y_mm: FloatArray
+    z_mm: FloatArray
+    area_mm2: FloatArray
+    dy_mm: float
+    dz_mm: FloatArray
+    lean_y0: FloatArray
+    lean_y1: FloatArray
+    lean_z0: FloatArray
+    lean_z1: FloatArray
+
+
+def sections(
+    solid: Solid, pitch_mm: float, height_mm: float, vertices: Vertices | None = None
+) -> Iterator[tuple[Section, int]]:
+    """Cut a solid into sub-slices, a bounded number at a time, each with its running number."""
+    count = 0
+    for section in solid.sections(height_mm, vertices):
+        for part in _parts(section, pitch_mm):
+            yield part, count
+            count += part.z_mm.size
+
+
+def scan(solid: Solid, pitch_mm: float) -> Iterator[Spans]:
+    """Cut a solid into spans, a bounded number at a time."""
+    for section, first_index in sections(solid, pitch_mm, pitch_mm):
+        yield scan_section(section, pitch_mm, first_index)
+
+
+def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
+    # A first and a last line, and two crossings of each between; contours of more rings have more.
+    y = section.starts[..., 1]
+    per_slice = y.shape[1] + 2.0 * float((y.max(axis=1) - y.min(axis=1)).max()) / pitch_mm
+    # The lean of the surface is read off neighbouring sub-slices: take some together.
+    step = max(8, int(_AT_ONCE / per_slice))
+    if step >= section.z_mm.size:
+        yield section
+        return
+    for first in range(0, section.z_mm.size, step):
+        rows = slice(first, first + step)
+        shared = section.starts.shape[0] == 1
+        yield Section(
+            section.z_mm[rows],
+            section.thickness_mm[rows],
+            section.area_mm2[rows],
+            section.starts if shared else section.starts[rows],
+            section.after,
+        )
+
+
+def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
+    """Cut sub-slices into spans.
+
+    Parameters
+    ----------
+    section : Section
+    pitch_mm : float
+        Distance of the scanlines.
+    first_index : int
+        Running number of the first sub-slice; shifts the scanlines.
+
+    Returns
+    -------
+    Spans
+        Scaled so that each sub-slice has its exact area: one occupancy for volume and for dose.
+    """
+    k, m = section.z_mm.size, section.starts.shape[1]
+    phase = (((first_index + np.arange(k)) * GOLDEN) % 1.0) * pitch_mm
+    origin_y = float(section.starts[..., 1].min())
+    shared = section.starts.shape[0] == 1
+    # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end.
+    ya = section.starts[..., 1] - origin_y
+    line_a = np.ceil((ya - phase[:, None]) * (1.0 / pitch_mm))
+    line_b = line_a[:, section.after]
+    n_lines = np.abs(line_b - line_a).astype(np.intp).ravel()
+    crossed = np.flatnonzero(n_lines)
+    n_lines = n_lines[crossed]
+    edge = np.repeat(crossed, n_lines)
+    rank = np.arange(edge.size) - np.repeat(np.cumsum(n_lines) - n_lines, n_lines)
+    line = np.minimum(line_a, line_b).ravel()[edge] + rank
+    which = edge // m
+    y = phase[which] + line * pitch_mm
+    first = which * m
+    at = edge - first if shared else edge
+    to = section.after[edge - first]
+    if not shared:
+        to += first
+    starts = section.starts.reshape(-1, 2)
+    y0, y1, x0, x1 = ya.ravel()[at], ya.ravel()[to], starts[at, 0], starts[to, 0]
+    lean_y = (x1 - x0) / (y1 - y0)
+    x = x0 + (y - y0) * lean_y
+    if shared or k == 1:
+        lean_z = np.zeros(x.size)
+    else:
+        # The start of an edge moves from the sub-slice below to the one above.
+        below, above = np.maximum(which - 1, 0), np.minimum(which + 1, k - 1)
+        moved = starts[edge + (above - which) * m] - starts[edge + (below - which) * m]
+        rise = section.z_mm[above] - section.z_mm[below]
+        lean_z = (moved[:, 0] - moved[:, 1] * lean_y) / rise
+    # Sort by sub-slice, line and x at once: one number that orders all three.
+    left, width = (float(x.min()), float(np.ptp(x)) + 1.0) if x.size else (0.0, 1.0)
+    lines_per_slice = int(line.max()) + 2 if x.size else 1
+    key = which * lines_per_slice + (line + 1.0)
+    order = np.argsort(key * width + (x - left), kind="stable")
+    enters, leaves = order[0::2], order[1::2]
+    x_in, x_out, which = x[enters], x[leaves], which[enters]
+    length = x_out - x_in
+    total = np.bincount(which, weights=length, minlength=k)
+    # Scale each sub-slice to its exact area.
+    scale = np.divide(section.area_mm2, total, out=np.zeros(k), where=total > 0)
+    thickness = section.thickness_mm[which]
+    # A strip cannot lean by more than its own length.
+    steepest_y, steepest_z = length / pitch_mm, length / thickness
+    return Spans(
+        x_in,
+        x_out,
+        y[enters] + origin_y,
+        section.z_mm[which],
+        (scale * section.thickness_mm)[which],
+        pitch_mm,
+        thickness,
+        _clip(lean_y[enters], steepest_y),
+        _clip(lean_y[leaves], steepest_y),
+        _clip(lean_z[enters], steepest_z),
+        _clip(lean_z[leaves], steepest_z),
+    )
+
+
+def _clip(values: FloatArray, largest: FloatArray) -> FloatArray:
+    return np.minimum(np.maximum(values, -largest), largest)
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Spans cut at the grid columns: the dose at both ends, its spread across, the volume."""
+
+    dose0_gy: FloatArray
+    dose1_gy: FloatArray
+    across_gy: FloatArray
+    volume_mm3: FloatArray
+    x_mm: FloatArray
+    y_mm: FloatArray
+    z_mm: FloatArray
+
+
+def cell(axis: FloatArray, positions: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Index of the cell that holds each position, and the share of the way through it."""
+    i = np.clip(np.searchsorted(axis, positions, side="right") - 1, 0, axis.size - 2)
+    return i, (positions - axis[i]) / (axis[i + 1] - axis[i])
+
+
+def cut(
+    spans: Spans, geometry: GridGeometry, dose_gy: FloatArray, *, max_length_mm: float = np.inf
+) -> Pieces:
+    """Cut spans at the columns of a dose block and read the dose; what lies outside is left out.
+
+    Parameters
+    ----------
+    dose_gy : ndarray of shape (nz, ny, nx)
+        Samples on ``geometry``; at least two along each axis.
+    max_length_mm : float
+        Pieces longer than this are cut again.
+    """
+    if np.isfinite(max_length_mm):
+        geometry, dose_gy = _finer_columns(geometry, dose_gy, max_length_mm)
+    gx, gy, gz = geometry.x_mm, geometry.y_mm, geometry.z_mm
+    inside = np.flatnonzero(
+        (spans.y_mm >= gy[0]) & (spans.y_mm <= gy[-1])
+        & (spans.z_mm >= gz[0]) & (spans.z_mm <= gz[-1])
+        & (spans.x1_mm > gx[0]) & (spans.x0_mm < gx[-1])
+    )  # fmt: skip
+    y, z = spans.y_mm[inside], spans.z_mm[inside]
+    x_in, x_out = spans.x0_mm[inside], spans.x1_mm[inside]
+    x0, x1 = np.maximum(x_in, gx[0]), np.minimum(x_out, gx[-1])
+    first, _ = cell(gx, x0)
+    last = np.clip(np.searchsorted(gx, x1, side="left") - 1, first, gx.size - 2)
+    iy, ty = cell(gy, y)
+    iz, tz = cell(gz, z)
+    # Nodes: the columns that a span meets, and the ones before and behind it. The dose there, and
+    # what it changes across the strip in y and in z.
+    n = last - first + 2
+    span = np.repeat(np.arange(n.size), n)
+    ends = np.cumsum(n)
+    column = np.arange(span.size) + (first - (ends - n))[span]
+    flat, row, plane = in_one_line(dose_gy)
+    corner = (iz * plane + iy * row)[span] + column
+    c00, c01 = flat[corner], flat[corner + row]
+    c10, c11 = flat[corner + plane], flat[corner + plane + row]
+    lower, upper = c01 - c00, c11 - c10
+    ty, tz = ty[span], tz[span]
+    low, rise = c00 + ty * lower, (c10 - c00) + ty * (upper - lower)
+    node = low + tz * rise
+    over_y = lower + tz * (upper - lower)
+    over_y *= (spans.dy_mm / (gy[iy + 1] - gy[iy]))[span]
+    rise *= (spans.dz_mm[inside] / (gz[iz + 1] - gz[iz]))[span]
+    # Pieces lie between two nodes of a span.
+    begins = np.ones(span.size, dtype=bool)
+    begins[ends - 1] = False
+    a = np.flatnonzero(begins)
+    b = a + 1
+    span, column = span[a], column[a]
+    left = gx[column]
+    start, stop = np.maximum(x0[span], left), np.minimum(x1[span], gx[column + 1])
+    step = gx[column + 1] - left
+    t0, t1 = (start - left) / step, (stop - left) / step
+    middle = 0.5 * (t0 + t1)
+    along = node[b] - node[a]
+    # Strips lean with the surface at both ends of the span, and evenly between them.
+    x = 0.5 * (start + stop)
+    share = (x - x_in[span]) / np.maximum(x_out - x_in, 1e-12)[span]
+    slope = along / step
+    dy_mm, dz_mm = spans.dy_mm, spans.dz_mm[inside]
+    ly0, lz0 = spans.lean_y0[inside] * dy_mm, spans.lean_z0[inside] * dz_mm
+    ly1, lz1 = spans.lean_y1[inside] * dy_mm - ly0, spans.lean_z1[inside] * dz_mm - lz0
+    dy = over_y[a] + middle * (over_y[b] - over_y[a]) + slope * (ly0[span] + share * ly1[span])
+    dz = rise[a] + middle * (rise[b] - rise[a]) + slope * (lz0[span] + share * lz1[span])
+    return Pieces(
+        node[a] + t0 * along,
+        node[a] + t1 * along,
+        np.sqrt(dy * dy + dz * dz),
+        (stop - start) * spans.area_mm2[inside][span],
+        x,
+        y[span],
+        z[span],
+    )
+
+
+def in_one_line(block: FloatArray) -> tuple[FloatArray, int, int]:
+    """Samples (nz, ny, nx) as one line of memory, and how far apart rows and planes lie in it.
+
+    A block cut out of a larger array is not copied.
+    """
+    plane, row, sample = block.strides
+    if sample != block.itemsize or row < 0 or plane < 0 or row % sample or plane % sample:
+        block = np.ascontiguousarray(block)
+        plane, row, sample = block.strides
+    last = sum((n - 1) * step for n, step in zip(block.shape, block.strides, strict=True))
+    flat = as_strided(block, (last // sample + 1,), (sample,), writeable=False)
+    return flat, row // sample, plane // sample
+
+
+def _finer_columns(
+    geometry: GridGeometry, dose_gy: FloatArray, max_length_mm: float
+) -> tuple[GridGeometry, FloatArray]:
+    """Add columns to a block, with the dose that lies on the line between two."""
+    gx = geometry.x_mm
+    n = np.maximum(1, np.ceil(np.diff(gx) / max_length_mm)).astype(np.intp)
+    if (n == 1).all():
+        return geometry, dose_gy
+    i = np.repeat(np.arange(n.size), n)
+    share = (np.arange(i.size) - np.repeat(np.cumsum(n) - n, n)) / n[i]
+    values = dose_gy[:, :, i] + share * (dose_gy[:, :, i + 1] - dose_gy[:, :, i])
+    finer = GridGeometry(
+        np.r_[gx[i] + share * np.diff(gx)[i], gx[-1]], geometry.y_mm, geometry.z_mm
+    )
+    return finer, np.concatenate([values, dose_gy[:, :, -1:]], axis=2)

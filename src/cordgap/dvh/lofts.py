@@ -1,0 +1,141 @@
+"""Lofts as arrays: the cross-sections of many at once, ready for quadrature.
+
+In a loft the centroid and, at each angle, the squared radius change linearly with z (see
+:mod:`cordgap.dvh.solid`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cordgap.dvh.planes import DIRECTIONS, N_ANGLES
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+# Vertices handled at once: arrays of some 100 kB stay in the cache, and larger ones are returned to
+# the system after each operation, which costs more than the operation.
+_VERTICES_AT_ONCE = 12_000
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A stack of cross-sections of one layer, ready for quadrature.
+
+    Parameters
+    ----------
+    z_mm, thickness_mm, area_mm2 : ndarray of shape (k,)
+        Middle, height and exact area of each sub-slice.
+    starts : ndarray of shape (k or 1, m, 2)
+        Vertices (x, y) of the cross-section polygons, where an edge starts; one set for all where
+        the layer is extruded.
+    after : ndarray of shape (m,)
+        The vertex where each edge ends.
+    """
+
+    z_mm: FloatArray
+    thickness_mm: FloatArray
+    area_mm2: FloatArray
+    starts: FloatArray
+    after: IntArray
+
+    @property
+    def ends(self) -> FloatArray:
+        """Where the edges end, like ``starts``."""
+        return self.starts[:, self.after]
+
+
+@dataclass(frozen=True, eq=False)
+class Lofts:
+    """The numbers of n lofts that follow each other: profiles at ``z0_mm`` and ``z1_mm``."""
+
+    bottom_mm: FloatArray
+    top_mm: FloatArray
+    z0_mm: FloatArray
+    z1_mm: FloatArray
+    hold_area: NDArray[np.bool_]
+    centre0_mm: FloatArray
+    centre1_mm: FloatArray
+    squared0_mm2: FloatArray
+    squared1_mm2: FloatArray
+    area0_mm2: FloatArray
+    area1_mm2: FloatArray
+
+    def shares(self, which: IntArray, z_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Share of the way from the first profile to the second: of the centroid, of the shape.
+
+        A cap goes on with the centroid as it came, and holds the shape.
+        """
+        share = (z_mm - self.z0_mm[which]) / (self.z1_mm - self.z0_mm)[which]
+        return share, np.where(self.hold_area[which], 0.0, share)
+
+
+Vertices = Callable[[Lofts, IntArray, FloatArray, FloatArray], FloatArray]
+
+
+def vertices_of(lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray) -> FloatArray:
+    """Vertices (k, n_angles, 2) of k cross-sections, each of one of the lofts."""
+    radius = (lofts.squared1_mm2 - lofts.squared0_mm2)[which]
+    radius *= shaped[:, None]
+    radius += lofts.squared0_mm2[which]
+    np.sqrt(np.maximum(radius, 0.0, out=radius), out=radius)
+    centre = lofts.centre0_mm[which]
+    centre += share[:, None] * (lofts.centre1_mm - lofts.centre0_mm)[which]
+    vertices = np.empty((*radius.shape, 2))
+    for axis in (0, 1):
+        np.multiply(radius, DIRECTIONS[:, axis], out=vertices[..., axis])
+        vertices[..., axis] += centre[:, axis, None]
+    return vertices
+
+
+def outermost(lofts: Lofts) -> list[FloatArray]:
+    """Points (n, n_angles, 2) whose box holds the lofts.
+
+    Radii grow from the centroid at either end at most to the larger one of the two ends.
+    """
+    which = np.arange(lofts.bottom_mm.size)
+    ends = [lofts.shares(which, z) for z in (lofts.bottom_mm, lofts.top_mm)]
+    change = lofts.squared1_mm2 - lofts.squared0_mm2
+    squared = [lofts.squared0_mm2 + shaped[:, None] * change for _, shaped in ends]
+    radius = np.sqrt(np.maximum(np.maximum(*squared), 0.0))
+    vertices = radius[..., None] * DIRECTIONS
+    drift = lofts.centre1_mm - lofts.centre0_mm
+    centres = [lofts.centre0_mm + share[:, None] * drift for share, _ in ends]
+    return [
+        np.minimum(*centres)[:, None] + vertices,
+        np.maximum(*centres)[:, None] + vertices,
+    ]
+
+
+def lofted_sections(
+    lofts: Lofts, pitch_mm: float, vertices: Vertices, *, at_once: int = _VERTICES_AT_ONCE
+) -> Iterator[Section]:
+    """Cut lofts that follow each other into sub-slices, many at once."""
+    height = lofts.top_mm - lofts.bottom_mm
+    n = np.maximum(1, np.ceil(height / pitch_mm - 1e-9)).astype(np.intp)
+    which = np.repeat(np.arange(n.size), n)
+    thickness = (height / n)[which]
+    rank = np.arange(which.size) - np.repeat(np.cumsum(n) - n, n)
+    z = lofts.bottom_mm[which] + (rank + 0.5) * thickness
+    share, shaped = lofts.shares(which, z)
+    area = lofts.area0_mm2[which] + shaped * (lofts.area1_mm2 - lofts.area0_mm2)[which]
+    after = next_vertex([N_ANGLES])
+    parts = -(-which.size * N_ANGLES // at_once)
+    edges = np.linspace(0, which.size, parts + 1).astype(int)
+    for first, last in itertools.pairwise(edges):
+        rows = slice(first, last)
+        starts = vertices(lofts, which[rows], share[rows], shaped[rows])
+        yield Section(z[rows], thickness[rows], area[rows], starts, after)
+
+
+def next_vertex(sizes: Sequence[int]) -> IntArray:
+    """For rings one after the other, the index of the vertex that follows each."""
+    after = np.arange(1, sum(sizes) + 1)
+    last = np.cumsum(sizes) - 1
+    after[last] = last + 1 - np.asarray(sizes)
+    return after
