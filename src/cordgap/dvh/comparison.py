@@ -104,9 +104,9 @@ def compare_presets(
 
     Notes
     -----
-    Presets with the same rules are computed once. Where a preset differs in several rules, they are
-    changed one after the other (between, ends, limit of the caps, dose of the caps) in the structure
-    where it differs most, so that each rule gets its share.
+    Presets with the same rules are computed once. Where a preset differs in several rules, they
+    are changed one after the other (between, ends, limit of the caps, dose of the caps) in the
+    structure where it differs most, so that each rule gets its share.
     """
     structures = [r.structure for r in ours]
     known: dict[tuple[int, Rules], dict[str, float | None]] = {}

@@ -1,9 +1,9 @@
 """Volume inside an isodose surface, over the whole dose grid or in the part that meets a target.
 
 A grid cell whose eight corners all reach the dose counts whole, one whose corners all stay below
-counts nothing: trilinear interpolation never leaves the range of its corners. A cell that the surface
-cuts is crossed by lines along the axis of its steepest mean gradient. On such a line the trilinear
-dose is linear, so the length above the dose is exact; across, the midpoint rule with
+counts nothing: trilinear interpolation never leaves the range of its corners. A cell that the
+surface cuts is crossed by lines along the axis of its steepest mean gradient. On such a line the
+trilinear dose is linear, so the length above the dose is exact; across, the midpoint rule with
 ``LINES`` x ``LINES`` lines is used, and half as many tell its error.
 """
 
@@ -35,7 +35,7 @@ LINES = 8
 # Samples held at once while the grid is read block by block, and cut cells handled at once.
 _BLOCK_SAMPLES = 2_000_000
 _CELLS_AT_ONCE = 20_000
-# Samples beyond the box that a spline needs to settle; boxes larger than two litres are not refined.
+# Samples beyond the box that a spline needs to settle; boxes beyond two litres are not refined.
 _CUBIC_PAD = 4
 _CUBIC_MAX_MM3 = 2e6
 # Bodies whose isodose is looked at for a connection: a millimetre finds every cell that matters.
@@ -276,9 +276,7 @@ def _between(first: NDArray[np.intp], last: NDArray[np.intp]) -> Slices:
 
 
 def _shift(part: Slices, first: NDArray[np.intp]) -> Slices:
-    z, y, x = (
-        slice(s.start + int(f), s.stop + int(f)) for s, f in zip(part, first, strict=True)
-    )
+    z, y, x = (slice(s.start + int(f), s.stop + int(f)) for s, f in zip(part, first, strict=True))
     return z, y, x
 
 

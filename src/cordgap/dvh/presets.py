@@ -1,8 +1,8 @@
 """Settings that imitate how planning systems build a solid from contours.
 
-As reported by Pepin 2022, Penoncello 2024 and Nelms 2015 (docs/dvh.md). What lies between the planes
-and beyond the ends is imitated, and which part of it counts; the sampling is not: these are for
-explaining differences, not for reproducing a number.
+As reported by Pepin 2022, Penoncello 2024 and Nelms 2015 (docs/dvh.md). What lies between the
+planes and beyond the ends is imitated, and which part of it counts; the sampling is not: these are
+for explaining differences, not for reproducing a number.
 """
 
 from __future__ import annotations
