@@ -196,12 +196,17 @@ def _explain(preset: Preset, steps: tuple[Step, ...], largest: Row | None, index
     if largest is None:
         return f"{preset.name}: {rules}. Nothing here changes by more than 0.01 %; {left}."
     change, percent = largest.difference(index), largest.difference_percent(index)
-    most = f"most: {largest.roi_name} {largest.metric} {change:+.3f} ({percent:+.2f} %)"
+    most = f"most: {largest.roi_name} {largest.metric} {_signed(change)} ({percent:+.2f} %)"
     if len(steps) > 1:
         parts = (
-            f"{step.change:+.3f} from {step.rule.split(':')[0]}"
+            f"{_signed(step.change)} from {step.rule.split(':')[0]}"
             for step in steps
             if step.change is not None
         )
         most += ", of it " + ", ".join(parts)
     return f"{preset.name}: {rules}. {most[0].upper()}{most[1:]}; {left}."
+
+
+def _signed(change: float | None) -> str:
+    """A difference as people read it, never a negative nothing."""
+    return f"{round(change or 0.0, 3) + 0.0:+.3f}"

@@ -31,6 +31,8 @@ PATCH_MM = 0.25
 MAX_PATCHES = 1_000_000
 # A rounded cap is cut into this many rings at equal steps of its angle.
 _CAP_RINGS = 16
+# Flat faces of fewer patches than this are read along their outline.
+_FEW_PATCHES = 8
 # Irrational steps, by row and by column, of the place that is read in each patch.
 _ASIDE = (0.7548776662466927, 0.6180339887498949)
 _UP = (0.5698402909980532, 0.4142135623730951)
@@ -174,16 +176,17 @@ def surface_patches(solid: Solid, patch_mm: float) -> tuple[FloatArray, FloatArr
         if _is_tip(solid, z, outward):
             continue
         area = _area_mm2(rings, covered)
-        step = min(patch_mm, np.sqrt(area) / 4) if area > 0 else patch_mm
-        xy = _fill(rings, step)
+        xy = _fill(rings, patch_mm)
+        along, across = _scatter((len(xy), 1), 0)
+        read = xy + patch_mm * np.column_stack([along, across])
         if covered:
-            xy = xy[~inside_rings(covered, xy)]
-        if not len(xy):
-            # A sliver between two nearly equal planes: all of it at one of its own corners.
-            xy = np.concatenate(rings)[:1]
-        else:
-            along, across = _scatter((len(xy), 1), 0)
-            xy = xy + step * np.column_stack([along, across])
+            read = read[~inside_rings(covered, xy)]
+        if len(read) < _FEW_PATCHES:
+            # A sliver between two nearly equal planes: it lies along its own outline.
+            read = np.concatenate(rings)
+            outside = ~inside_rings(covered, read) if covered else np.ones(len(read), dtype=bool)
+            read = read[outside] if outside.any() else read
+        xy = read
         points.append(np.column_stack([xy, np.full(len(xy), z)]))
         areas.append(np.full(len(xy), area / len(xy)))
         flat += area

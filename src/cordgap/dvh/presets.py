@@ -117,7 +117,7 @@ PRESETS = (
         "2.1",
         Rules("slab", "half-slice"),
         "at least 40 000 sample points, and points on the surface, which raise its maximum; that "
-        "it extrudes planes is taken from its description, not measured",
+        "it extrudes planes is inferred, not stated",
     ),
     Preset(
         "Pinnacle",
