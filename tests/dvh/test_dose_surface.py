@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,7 +92,7 @@ def test_area_of_a_sphere_converges_with_the_planes():
     for spacing in (2.0, 1.0, 0.5):
         case = sphere(sampling=Sampling(plane_spacing_mm=spacing, vertices=180))
         errors.append(surface_patches(build_solid(case.structures[0]), 0.25)[1].sum() - exact)
-    assert all(b < 0.7 * a for a, b in zip(errors, errors[1:], strict=False))
+    assert all(b < 0.7 * a for a, b in itertools.pairwise(errors))
     assert errors[-1] > 0
 
 

@@ -44,8 +44,8 @@ def indices_of(structure, dose, *, rx_gy=RX_GY, geud_a=None):
     return compute_indices(result, solid, dose, rx_gy=rx_gy, geud_a=geud_a)
 
 
-# A ball of 12 mm on planes every 0.5 mm is met to 0.1 % of its volume, the isodose of 16 mm on a 1 mm
-# grid to 0.2 % (test_isodose): their ratios to 0.5 %.
+# A ball of 12 mm on planes every 0.5 mm is met to 0.1 % of its volume, the isodose of 16 mm on a
+# 1 mm grid to 0.2 % (test_isodose): their ratios to 0.5 %.
 RATIO = 5e-3
 
 

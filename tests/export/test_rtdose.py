@@ -15,21 +15,21 @@ from cordgap.errors import DicomError, OptionError
 from cordgap.export.rtdose import MAX_BINS, write_dvh_dose
 from cordgap.phantom import cord_in_linear_dose
 
-# PS3.3 A.18.3 without a dose grid: patient, study, RT series, frame of reference, equipment, RT dose,
-# RT DVH, SOP common.
+# PS3.3 A.18.3 without a dose grid: patient, study, RT series, frame of reference, equipment, RT
+# dose, RT DVH, SOP common.
 TYPE_1 = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID Modality FrameOfReferenceUID "
     "DoseUnits DoseType DoseSummationType ReferencedRTPlanSequence ReferencedStructureSetSequence "
     "DVHSequence"
-).split()
+)
 TYPE_2 = (
     "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber "
     "ReferringPhysicianName SeriesNumber Manufacturer OperatorsName PositionReferenceIndicator"
-).split()
+)
 ITEM_TYPE_1 = (
     "DVHReferencedROISequence DVHType DoseUnits DoseType DVHDoseScaling DVHVolumeUnits "
     "DVHNumberOfBins DVHData"
-).split()
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,13 @@ def test_attributes(written, computed, build):
     _, ds = written
     assert ds.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
     assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
-    assert all(ds.get(word) not in (None, "", []) for word in TYPE_1)
-    assert all(word in ds for word in TYPE_2)
+    assert all(ds.get(word) not in (None, "", []) for word in TYPE_1.split())
+    assert all(word in ds for word in TYPE_2.split())
     assert ds.SOPClassUID == build.RTDOSE
     assert (ds.DoseUnits, ds.DoseType, ds.DoseSummationType) == ("GY", "PHYSICAL", "PLAN")
     assert "PixelData" not in ds
     for item in ds.DVHSequence:
-        assert all(word in item for word in ITEM_TYPE_1)
+        assert all(word in item for word in ITEM_TYPE_1.split())
         assert (item.DVHType, item.DoseUnits, item.DVHVolumeUnits) == ("CUMULATIVE", "GY", "CM3")
         assert item.DVHReferencedROISequence[0].DVHROIContributionType == "INCLUDED"
         assert len(item.DVHData) == 2 * int(item.DVHNumberOfBins) <= 2 * MAX_BINS
