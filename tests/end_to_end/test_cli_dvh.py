@@ -150,7 +150,7 @@ def test_structures_without_numbers(cordgap, build, tmp_path):
         (("--indices", "--geud-a", "nan"), "expected a finite number other than 0"),
         (("--identify",), "--identify belongs to --rtdose-out"),
         (("--csv", "/nowhere/c.csv"), "its folder does not exist"),
-        (("--csv", "/tmp"), "is a folder; name a file"),
+        (("--csv", RING), "is a folder; name a file"),
         (("--rtdose-out", RING / "new.dcm"), "second dose of the plan"),
         (("--preset", "MIM", "--ends", "none"), "--preset sets what --between and --ends set"),
         (("--preset", "Monaco"), "the presets are Eclipse"),
