@@ -32,7 +32,7 @@ from bodies import (
 )
 from cordgap.case.grid import DoseGrid
 from cordgap.case.structure import Structure
-from cordgap.dicom.dose import read_dose
+from cordgap.dicom.dose_sum import read_dose
 from cordgap.dicom.structures import read_structures
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.integrate import compute_dvh

@@ -195,13 +195,6 @@ def test_one_document_where_it_fails_after_the_output(cordgap, monkeypatch, plan
     assert json.loads(out)["schema"] == "cordgap.dvh/1"
 
 
-def test_comparison_of_presets_has_no_json(cordgap, not_read):
-    code, out, err = cordgap("dvh", RING, "--json", "--compare-presets")
-    assert code == 2
-    assert "no JSON form" in err
-    assert json.loads(out)["error"]["type"] == "OptionError"
-
-
 # --- places that cannot be written or read ---
 
 

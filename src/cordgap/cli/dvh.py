@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
-from cordgap.errors import OptionError, StructureNotFoundError
+from cordgap.errors import Finding, OptionError, StructureNotFoundError
 
 if TYPE_CHECKING:
-    from cordgap.dvh.solid import Between, Ends
+    from collections.abc import Sequence
+
+    from cordgap.case.case import Case
+    from cordgap.dvh.comparison import Comparison
+    from cordgap.dvh.dose_surface import DoseSurface
+    from cordgap.dvh.indices import Indices
+    from cordgap.dvh.metrics import Metric
+    from cordgap.dvh.presets import Preset, Rules
+    from cordgap.dvh.solid import Solid
     from cordgap.dvh.structures import StructureResult
 
 
@@ -40,7 +49,30 @@ def dvh(
         str | None, typer.Option(metavar="SYSTEM", help="Imitate a planning system.")
     ] = None,
     compare_presets: Annotated[
-        bool, typer.Option("--compare-presets", help="Show what each preset gives.")
+        bool,
+        typer.Option(
+            "--compare-presets", help="Show what each preset gives, and which rule differs."
+        ),
+    ] = False,
+    indices: Annotated[
+        bool,
+        typer.Option("--indices", help="Conformity, gradient, homogeneity, near-max/min, gEUD."),
+    ] = False,
+    geud_a: Annotated[
+        float | None, typer.Option(metavar="A", help="Parameter of the gEUD, with --indices.")
+    ] = None,
+    dose_surface: Annotated[
+        bool, typer.Option("--dose-surface", help="Areas of the surface against dose.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every curve as CSV.")
+    ] = None,
+    rtdose_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the DVHs as DICOM: RTDOSE with DVHSequence."),
+    ] = None,
+    identify: Annotated[
+        bool, typer.Option("--identify", help="Put patient name and ID into --rtdose-out.")
     ] = False,
     rx: common.RxOption = None,
     fractions: common.FractionsOption = None,
@@ -53,22 +85,26 @@ def dvh(
     Example: cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
     """
     common.start_logging(quiet, verbose)
-    if json and compare_presets:
-        raise OptionError(
-            "--compare-presets prints a table and has no JSON form; leave out --json, or run "
-            "--json once for each --preset"
-        )
+    if geud_a is not None and not indices:
+        raise OptionError("--geud-a belongs to --indices; give both")
+    if geud_a is not None and (geud_a == 0 or not math.isfinite(geud_a)):
+        raise OptionError(f"--geud-a is {geud_a:g}, expected a finite number other than 0")
+    if identify and rtdose_out is None:
+        raise OptionError("--identify belongs to --rtdose-out; nothing else here names a patient")
+    _check_file("--csv", csv)
+    _check_file("--rtdose-out", rtdose_out, outside=path)
     from cordgap.dvh.metrics import parse_metric
-    from cordgap.dvh.presets import PRESETS, find_preset
-    from cordgap.dvh.structures import DEFAULT_METRICS, compute_structures
+    from cordgap.dvh.presets import Rules, compute_under, find_preset
+    from cordgap.dvh.structures import DEFAULT_METRICS
 
-    metrics = tuple(dict.fromkeys(parse_metric(text) for text in metric or []))
-    build: tuple[Between, Ends] = (between or "shape", ends or "half-slice")
+    metrics = tuple(dict.fromkeys(parse_metric(text) for text in metric or [])) or DEFAULT_METRICS
+    rules = Rules(between or "shape", ends or "half-slice")
+    chosen = None
     if preset is not None:
         if between or ends:
             raise OptionError("--preset sets what --between and --ends set; give one or the other")
         chosen = find_preset(preset)
-        build = chosen.between, chosen.ends
+        rules = chosen.rules
     options = PlanOptions(
         path=path,
         rtstruct=rtstruct,
@@ -78,36 +114,160 @@ def dvh(
         relative_dose_gy=relative_dose_gy,
         rx=rx,
         fractions=fractions,
+        identify=identify,
     ).filled_from_file()
     rule = NamedStructures(structure or [])
     case = options.read(with_image=False, wanted=rule if structure else None)
     rule.check()
-    rx_gy = rx
+    rx_gy = options.rx
     if rx_gy is None and (prescription := options.prescription(case)) is not None:
         rx_gy = prescription.dose_gy
-    compute = partial(
-        compute_structures,
-        case,
-        metrics=metrics or DEFAULT_METRICS,
-        rx_gy=rx_gy,
-        names=structure or (),
-    )
-    results = compute(between=build[0], ends=build[1])
+    results = compute_under(case, rules, metrics=metrics, rx_gy=rx_gy, names=structure or ())
+    more = More(case, results, rules, rx_gy)
     if compare_presets:
-        columns = {f"{build[0]}, {build[1]}": results}
-        for p in PRESETS:
-            columns[f"{p.name} ({p.between}, {p.ends})"] = compute(between=p.between, ends=p.ends)
-        _print_comparison(columns)
-    elif json:
+        more.compare(metrics)
+    if indices:
+        more.add_indices(geud_a)
+    if dose_surface:
+        more.add_surfaces()
+    if csv is not None:
+        more.write_csv(csv)
+    if rtdose_out is not None:
+        more.write_rtdose(rtdose_out, identify=identify)
+    if json:
         from cordgap.report.tables import dvh_document
 
-        common.emit(dvh_document(case, results, case.findings, between=build[0], ends=build[1]))
-        common.tell(case.findings, quiet=quiet)
+        findings = (*case.findings, *more.findings)
+        extras = more.extras(chosen)
+        common.emit(
+            dvh_document(
+                case,
+                results,
+                findings,
+                between=rules.between,
+                ends=rules.ends,
+                extras=extras,
+            )
+        )
+        common.tell(findings, quiet=quiet)
     else:
-        _print_table(results)
-        common.tell((*case.findings, *(f for r in results for f in r.findings)), quiet=quiet)
+        from cordgap.cli import dvh_tables as tables
+
+        if more.comparison is not None:
+            tables.print_comparison(more.comparison)
+        else:
+            tables.print_results(results)
+        if more.indices is not None:
+            tables.print_indices(results, more.indices, rx_gy)
+        if more.surfaces is not None:
+            tables.print_surfaces(results, more.surfaces, rx_gy)
+        of_structures = (f for r in results for f in r.findings)
+        common.tell((*case.findings, *of_structures, *more.findings), quiet=quiet)
     asked = structure and any(r.status != "ok" for r in results)
     raise typer.Exit(3 if asked or not any(r.status == "ok" for r in results) else 0)
+
+
+def _check_file(option: str, file: Path | None, *, outside: Path | None = None) -> None:
+    """See that a file can be written, before anything is computed."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise OptionError(f"{option} {file}: is a folder; name a file")
+    if not file.absolute().parent.is_dir():
+        raise OptionError(f"{option} {file}: its folder does not exist; make it first")
+    if outside is not None and file.resolve().is_relative_to(outside.resolve()):
+        raise OptionError(
+            f"{option} {file}: lies inside the folder of the plan, where it would be taken for a "
+            "second dose of the plan; name a file elsewhere"
+        )
+
+
+class More:
+    """What was asked for besides the DVHs, in the order of the structures."""
+
+    def __init__(
+        self, case: Case, results: tuple[StructureResult, ...], rules: Rules, rx_gy: float | None
+    ) -> None:
+        self.case, self.results, self.rules, self.rx_gy = case, results, rules, rx_gy
+        self.comparison: Comparison | None = None
+        self.indices: list[Indices] | None = None
+        self.surfaces: list[DoseSurface | None] | None = None
+        self.findings: tuple[Finding, ...] = ()
+
+    def _solid(self, result: StructureResult) -> Solid | None:
+        return None if result.volume_cc is None else self.rules.solid(result.structure)
+
+    def compare(self, metrics: Sequence[Metric]) -> None:
+        """Compute the presets."""
+        from cordgap.dvh.comparison import compare_presets
+
+        self.comparison = compare_presets(
+            self.case, self.results, self.rules, metrics=metrics, rx_gy=self.rx_gy
+        )
+
+    def add_indices(self, geud_a: float | None) -> None:
+        """Compute the indices."""
+        from cordgap.dvh.indices import compute_indices
+
+        self.indices = [
+            compute_indices(r, self._solid(r), self.case.dose, rx_gy=self.rx_gy, geud_a=geud_a)
+            for r in self.results
+        ]
+
+    def add_surfaces(self) -> None:
+        """Compute the dose-surface histograms."""
+        from cordgap.dvh.dose_surface import compute_dose_surface
+
+        dose = self.case.dose
+        solids = [self._solid(r) for r in self.results]
+        self.surfaces = [
+            None if solid is None or dose is None else compute_dose_surface(solid, dose)
+            for solid in solids
+        ]
+
+    def write_csv(self, file: Path) -> None:
+        """Write every curve."""
+        from cordgap.report.dvh_parts import curves_csv
+        from cordgap.report.files import write_file
+
+        write_file(file, curves_csv(self.results, self.surfaces))
+
+    def write_rtdose(self, file: Path, *, identify: bool) -> None:
+        """Write the DVHs as DICOM; what is left out becomes a finding."""
+        from cordgap.export.rtdose import write_dvh_dose
+
+        left = write_dvh_dose(
+            self.case, self.results, file, comment=f"({self.rules})", identify=identify
+        )
+        if left:
+            self.findings = (
+                Finding(
+                    "dvh-not-written",
+                    f"{len(left)} structure(s) are not wholly inside the dose grid, and a "
+                    f"DVHSequence has no word for a part: {', '.join(left)} not written",
+                    file=file.name,
+                    action="export the dose on a larger grid",
+                ),
+            )
+
+    def extras(self, chosen: Preset | None) -> dict[str, Any]:
+        """Return what goes into the JSON document."""
+        from cordgap.report import dvh_parts as parts
+
+        found: dict[str, Any] = {}
+        if chosen is not None:
+            found["preset"] = parts.preset_part(chosen)
+        if self.comparison is not None:
+            found["comparison"] = parts.comparison_part(self.comparison)
+        if self.indices is not None:
+            pairs = zip(self.results, self.indices, strict=True)
+            found["indices"] = [parts.indices_part(r.structure, x) for r, x in pairs]
+        if self.surfaces is not None:
+            found["dose_surfaces"] = [
+                parts.surface_part(r.structure, x, r.reason if x is None or r.reason else None)
+                for r, x in zip(self.results, self.surfaces, strict=True)
+            ]
+        return found
 
 
 class NamedStructures:
@@ -131,56 +291,3 @@ class NamedStructures:
                     f"no structure is named {name!r}; the structure set has: "
                     + (", ".join(self.seen) or "none")
                 )
-
-
-def _print_table(results: tuple[StructureResult, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    names = list(results[0].metrics) if results else []
-    table = Table("structure", "volume cc", box=None, pad_edge=False)
-    for name in names:
-        table.add_column(_plain(name), justify="right")
-    for result in results:
-        volume = "-" if result.volume_cc is None else f"{result.volume_cc:.3f}"
-        cells = [_cell(result, name) for name in names]
-        table.add_row(_plain(result.structure.roi_name), volume, *cells)
-    # Never cut a table that goes into a file or a pipe.
-    console.width = max(console.width, 30 + 18 * (len(names) + 2))
-    console.print(table)
-    for result in results:
-        if result.status != "ok":
-            console.print(_plain(f"{result.structure.roi_name}: {result.status}: {result.reason}"))
-
-
-def _cell(result: StructureResult, name: str) -> str:
-    read = result.metrics[name]
-    if read.value is None:
-        return "-"
-    sign = ">= " if read.bound else ""
-    spread = "" if read.plus_minus is None else f" ± {read.plus_minus:.2f}"
-    return f"{sign}{read.value:.3f}{spread}"
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _print_comparison(columns: dict[str, tuple[StructureResult, ...]]) -> None:
-    """Print volume and metrics of every structure, one column a setting."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("structure", "metric", *columns, box=None, pad_edge=False)
-    for row in zip(*columns.values(), strict=True):
-        volumes = ["-" if r.volume_cc is None else f"{r.volume_cc:.3f}" for r in row]
-        table.add_row(_plain(row[0].structure.roi_name), "volume cc", *volumes)
-        for metric in row[0].metrics:
-            values = [r.metrics[metric].value for r in row]
-            table.add_row("", _plain(metric), *("-" if v is None else f"{v:.3f}" for v in values))
-    console = Console()
-    console.width = max(console.width, 60 + 28 * len(columns))
-    console.print(table)

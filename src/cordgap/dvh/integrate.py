@@ -212,23 +212,36 @@ def _spline_weights(axis: FloatArray, fine: FloatArray) -> FloatArray:
     return weights
 
 
-def hold_caps(spans: Spans, solid: Solid, geometry: GridGeometry) -> Spans:
+def held_z_mm(z_mm: FloatArray, solid: Solid, geometry: GridGeometry) -> FloatArray:
     """Let end caps just beyond the dose grid take the dose of its outermost plane.
 
     A cap is a convention: where every contoured plane lies inside the grid and only the half-slice
     beyond the last one sticks out, by no more than half a dose voxel, the structure is covered.
+
+    Returns
+    -------
+    ndarray
+        Heights at which the dose is read: those given, but for such caps.
     """
     z = geometry.z_mm
     first, last = solid.plane_range_mm
     bottom, top = solid.z_range_mm
     if z.size < 2 or (z[0] <= bottom and top <= z[-1]):
-        return spans
+        return z_mm
     if first < z[0] - 1e-3 or last > z[-1] + 1e-3:
-        return spans
+        return z_mm
     reach = 0.5 * max(float(z[1] - z[0]), float(z[-1] - z[-2])) + 1e-3
     if bottom < z[0] - reach or top > z[-1] + reach:
+        return z_mm
+    held: FloatArray = np.clip(z_mm, z[0], z[-1])
+    return held
+
+
+def hold_caps(spans: Spans, solid: Solid, geometry: GridGeometry) -> Spans:
+    """Hold the dose of end caps just beyond the dose grid, see :func:`held_z_mm`."""
+    held = held_z_mm(spans.z_mm, solid, geometry)
+    if held is spans.z_mm:
         return spans
-    held = np.clip(spans.z_mm, z[0], z[-1])
     # Where the dose is held it does not change across the sub-slice.
     return replace(spans, z_mm=held, dz_mm=np.where(held == spans.z_mm, spans.dz_mm, 0.0))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cordgap.case.case import Case
 from cordgap.case.grid import DoseGrid
@@ -68,16 +69,36 @@ def compute_structures(
         If a named structure is not in the case.
     """
     wanted = [case.structure(name) for name in names] if names else list(case.structures)
-    return tuple(_compute(case.dose, s, metrics, (between, ends), rx_gy) for s in wanted)
+    build = partial(build_solid, between=between, ends=ends)
+    return tuple(
+        compute_structure(case.dose, s, build, metrics=metrics, rx_gy=rx_gy) for s in wanted
+    )
 
 
-def _compute(
+def compute_structure(
     dose: DoseGrid | None,
     structure: Structure,
-    metrics: Sequence[Metric],
-    build: tuple[Between, Ends],
-    rx_gy: float | None,
+    build: Callable[[Structure], Solid],
+    *,
+    metrics: Sequence[Metric] = DEFAULT_METRICS,
+    rx_gy: float | None = None,
+    uncertainty: bool = True,
 ) -> StructureResult:
+    """Compute DVH and metrics of one structure, with any way of building its solid.
+
+    Parameters
+    ----------
+    dose : DoseGrid or None
+    structure : Structure
+    build : callable
+        Makes the solid; a ``StructureError`` of it becomes the status ``unsupported``.
+    metrics : sequence of Metric
+    rx_gy : float, optional
+        Prescribed dose, for metrics in % of it.
+    uncertainty : bool
+        Whether metrics get their ``plus_minus``.
+    """
+
     def nothing(status: str, reason: str | None, solid: Solid | None = None) -> StructureResult:
         values = {str(m): MetricValue(None, reason=reason) for m in metrics}
         findings = structure.findings + (solid.findings if solid else ())
@@ -87,12 +108,12 @@ def _compute(
     if structure.status != "ok":
         return nothing(structure.status, structure.reason)
     try:
-        solid = build_solid(structure, between=build[0], ends=build[1])
+        solid = build(structure)
     except StructureError as error:
         return nothing("unsupported", str(error))
     if dose is None:
         return nothing("ok", "no dose", solid)
-    dvh = compute_dvh(solid, dose)
+    dvh = compute_dvh(solid, dose, uncertainty=uncertainty)
     status, reason = "ok", None
     if dvh.covered_volume_cc <= 0:
         status, reason = "outside dose grid", "the structure lies outside the dose grid"

@@ -63,6 +63,7 @@ def dvh_document(
     *,
     between: Between = "shape",
     ends: Ends = "half-slice",
+    extras: Document | None = None,
 ) -> Document:
     """Return the DVHs and metrics of structures as ``cordgap.dvh/1``.
 
@@ -74,6 +75,9 @@ def dvh_document(
         Those that are warnings or errors go into ``warnings``.
     between, ends : str
         How the solids were built.
+    extras : dict, optional
+        What was asked for besides: ``preset``, ``comparison``, ``indices``, ``dose_surfaces``
+        (``report/dvh_parts.py``).
     """
     return {
         "schema": "cordgap.dvh/1",
@@ -87,6 +91,7 @@ def dvh_document(
         "structures": [structure_part(s) for s in structures],
         "warnings": warning_parts(findings),
         "safety": list(SAFETY_SENTENCES),
+        **(extras or {}),
     }
 
 
