@@ -92,8 +92,9 @@ def test_area_of_a_sphere_converges_with_the_planes():
     for spacing in (2.0, 1.0, 0.5):
         case = sphere(sampling=Sampling(plane_spacing_mm=spacing, vertices=180))
         errors.append(surface_patches(build_solid(case.structures[0]), 0.25)[1].sum() - exact)
-    assert all(b < 0.7 * a for a, b in itertools.pairwise(errors))
-    assert errors[-1] > 0
+    # Closing caps leave little: 0.14 % of 1810 mm2 on planes of 2 mm, and less on finer ones.
+    assert abs(errors[0]) < 1.5e-3 * exact
+    assert all(abs(b) < 0.85 * abs(a) for a, b in itertools.pairwise(errors))
 
 
 @pytest.mark.parametrize("tilt", [0.2, 0.5])

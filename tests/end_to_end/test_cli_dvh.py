@@ -87,7 +87,7 @@ def test_tables(cordgap):
     assert "here (shape, half-slice)" in out
     assert "6.894 (-0.047)" in out
     assert "Eclipse: ends: a rounded cap beyond the last plane (rounded)." in out
-    assert "RayStation: the same rules as here" in out
+    assert "RayStation: ends: half a slice beyond the last plane, flat at the end (flat)." in out
     assert "CI (RTOG) 1.059, CI (Paddick) 0.821" in out
     assert "near-max Gy" in out
     assert ">= 24 Gy" in out

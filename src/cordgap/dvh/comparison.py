@@ -21,6 +21,7 @@ _BETWEEN = {
 _ENDS = {
     "half-slice": "half a slice beyond the last plane",
     "none": "nothing beyond the last plane",
+    "flat": "half a slice beyond the last plane, flat at the end",
     "rounded": "a rounded cap beyond the last plane",
 }
 
