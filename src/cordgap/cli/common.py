@@ -23,6 +23,7 @@ SETTINGS_FILE = "cordgap.toml"
 RX_RANGE_GY = (0.01, 200.0)
 FRACTIONS_RANGE = (1, 60)
 MAX_RANGE_MM = (0.5, 20.0)
+ALPHA_BETA_RANGE_GY = (0.1, 30.0)
 MethodName = Literal["trim", "plan-gradient", "population-falloff"]
 
 OptionalPathArgument = Annotated[
@@ -96,6 +97,16 @@ ReachableOption = Annotated[
         metavar="SEXTANTS", help="Sextants surgery can clear: anterior,left-anterolateral."
     ),
 ]
+AlphaBetaOption = Annotated[
+    float | None,
+    typer.Option(
+        "--alpha-beta",
+        metavar="GY",
+        min=ALPHA_BETA_RANGE_GY[0],
+        max=ALPHA_BETA_RANGE_GY[1],
+        help="Alpha/beta of the cord for numbers of fractions without a published limit.",
+    ),
+]
 
 
 def start_logging(quiet: bool, verbose: int) -> None:
@@ -126,6 +137,7 @@ class PlanOptions:
     level: list[str] = field(default_factory=list)
     method: str | None = None
     reachable: str | None = None
+    alpha_beta: float | None = None
     identify: bool = False
     from_file: tuple[str, ...] = ()
 
@@ -231,6 +243,7 @@ class PlanOptions:
         """Return the settings of the analysis."""
         from cordgap.analysis import Settings
         from cordgap.dvh.metrics import parse_goal
+        from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
         from cordgap.separation.estimate import DEFAULT_MAX_MM, parse_sextants
 
         protocol = self.protocol
@@ -247,6 +260,7 @@ class PlanOptions:
             method=method,
             reachable=parse_sextants(self.reachable) if self.reachable is not None else (),
             max_mm=DEFAULT_MAX_MM if self.max_mm is None else self.max_mm,
+            alpha_beta_gy=CORD_ALPHA_BETA_GY if self.alpha_beta is None else self.alpha_beta,
             levels=self._levels(),
         )
 
@@ -287,12 +301,14 @@ _FILE_KEYS: dict[str, type] = {
     "level": list,
     "method": str,
     "reachable": str,
+    "alpha_beta": float,
 }
 _TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
 _RANGES: dict[str, tuple[float, float]] = {
     "rx": RX_RANGE_GY,
     "fractions": FRACTIONS_RANGE,
     "max_mm": MAX_RANGE_MM,
+    "alpha_beta": ALPHA_BETA_RANGE_GY,
 }
 _ACCEPTED: dict[type, tuple[type, ...]] = {
     str: (str,),

@@ -1,4 +1,8 @@
-"""The axial plane through the smallest gap, as seen from the feet: patient right on the left."""
+"""Axial planes through the smallest gap and the worst levels, seen from the feet.
+
+Patient right is on the left, whatever the orientation of the patient on the table: points are in
+patient coordinates, and R and L stand on the picture.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,8 @@ from cordgap.errors import StructureError
 from cordgap.report.numbers import shown
 from cordgap.report.sentence import gap_level_mm, level_label
 from cordgap.report.style import BLACK, YELLOW, label, role_colour
-from cordgap.separation.gap import centroid_mm
-from cordgap.separation.result import Separation
+from cordgap.separation.gap import centroid_mm, sextant_of
+from cordgap.separation.result import SEXTANTS, Separation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +44,8 @@ _LABEL_MM = (16.0, 31.0)
 _MARK_PLACES = {
     "R": (0.02, 0.5), "L": (0.98, 0.5), "A": (0.5, 0.02), "P": (0.5, 0.98), "scale": (0.13, 0.95),
 }  # fmt: skip
+# As many planes stand beside each other.
+_MOST_LEVELS = 3
 # The gap is drawn on planes this near to it.
 _GAP_REACH_MM = 1.0
 
@@ -78,13 +84,55 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     dict
         The artists: ``image``, ``isodoses``, ``contours``, ``removal``, ``gap``, ``marks``.
     """
-    s = result.separation
     solids = _solids(result)
     z = _plane_mm(result, solids, z_mm)
-    view = _view(result, solids, z)
+    artists = _draw_plane(ax, result, solids, z)
+    ax.set_title(f"Axial plane z = {shown(z, 1)} mm; {label(level_label(result, z), 60)}")
+    _legend(ax, artists, -0.01)
+    return artists
+
+
+def plot_levels(ax: Axes, result: CaseResult) -> list[Artists]:
+    """Draw the axial planes with most to remove, most first, beside each other.
+
+    Parameters
+    ----------
+    ax : Axes
+        Turned off; the planes are drawn on insets.
+    result : CaseResult
+
+    Returns
+    -------
+    list of dict
+        The artists of each plane as in :func:`plot_axial`, and ``axes``.
+    """
+    ax.set_axis_off()
+    levels = result.separation.worst_levels_mm if result.separation else ()
+    if not levels:
+        ax.set_title("Planes with most to remove")
+        words = "nothing is to be removed, or no separation is known"
+        ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+        return []
+    ax.set_title(f"Planes with most to remove; {label(level_label(result, levels[0]), 60)}", pad=20)
+    solids = _solids(result)
+    planes = []
+    for i, z in enumerate(levels):
+        inset = ax.inset_axes((i / _MOST_LEVELS, 0.0, 0.97 / _MOST_LEVELS, 1.0))
+        artists = _draw_plane(inset, result, solids, z)
+        inset.set_title(f"z = {shown(z, 1)} mm", fontsize=9, pad=4)
+        planes.append(artists | {"axes": [inset]})
+    _legend(ax, planes[0], -0.02)
+    return planes
+
+
+def _draw_plane(
+    ax: Axes, result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float
+) -> Artists:
+    s = result.separation
+    view = _view(result, solids, z_mm)
     artists: Artists = {"image": [], "isodoses": [], "contours": [], "removal": []}
     if result.case.image is not None:
-        hu = sample_plane(result.case.image, view.x_mm, view.y_mm, z)
+        hu = sample_plane(result.case.image, view.x_mm, view.y_mm, z_mm)
         low, high = _WINDOW_HU
         artists["image"] = [
             ax.imshow(hu, cmap="gray", vmin=low, vmax=high, extent=view.extent, aspect="equal")
@@ -96,14 +144,16 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     artists["marks"] = _draw_marks(ax, view)
     ax.set(xlim=view.extent[:2], ylim=view.extent[2:], xticks=[], yticks=[])
     ax.set_aspect("equal")
-    ax.set_title(f"Axial plane z = {shown(z, 1)} mm; {label(level_label(result, z), 60)}")
+    return artists
+
+
+def _legend(ax: Axes, artists: Artists, down: float) -> None:
     handles = [a for a in [*artists["contours"], *artists["removal"]] if a.get_label()]
     if handles:
         ax.legend(
             handles, [h.get_label() for h in handles], loc="upper left", ncols=min(3, len(handles)),
-            bbox_to_anchor=(0.0, -0.01), borderaxespad=0.0, handlelength=1.4,
+            bbox_to_anchor=(0.0, down), borderaxespad=0.0, handlelength=1.4,
         )  # fmt: skip
-    return artists
 
 
 def sample_plane(grid: ScalarGrid, x_mm: FloatArray, y_mm: FloatArray, z_mm: float) -> FloatArray:
@@ -209,14 +259,20 @@ def _draw_contours(ax: Axes, solids: list[tuple[Structure, Solid]], view: _View)
 def _draw_removal(
     ax: Axes, result: CaseResult, solids: list[tuple[Structure, Solid]], view: _View
 ) -> list[Any]:
-    """Tint the target on this plane that is closer to the cord, in 3D, than required."""
+    """Tint the target on this plane that is closer to the cord, in 3D, than required.
+
+    A dashed line inside the target shows how far what is to be made reaches. Where surgery can
+    clear some sextants only, what stays in the others is not tinted.
+    """
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     s = result.separation
     if s is None or s.required_separation_mm is None or len(solids) < 2:
         return []
     required = s.required_separation_mm
-    if required <= s.separation_mm:
+    farthest = max(required, s.make_mm or 0.0)
+    if farthest <= s.separation_mm:
         return []
     cord, target = solids[-1][1], solids[0][1]
     rings = target.section_at(view.z_mm)
@@ -224,21 +280,35 @@ def _draw_removal(
         return []
     points = view.points
     inside = np.flatnonzero(inside_rings(rings, points[:, :2]))
-    reach = (view.z_mm - required - 1.0, view.z_mm + required + 1.0)
+    names = [x.name for x in s.sextants if x.reachable]
+    if len(names) < len(SEXTANTS):
+        can = np.array([name in names for name in SEXTANTS])
+        inside = inside[can[sextant_of(points[inside], s.map)]]
+    reach = (view.z_mm - farthest - 1.0, view.z_mm + farthest + 1.0)
     surface = surface_of(cord, z_range_mm=reach)
     if not inside.size or not len(surface.points_mm):
         return []
-    distance = np.full(len(points), np.inf)
-    distance[inside] = surface.distance_mm(points[inside], limit_mm=required + 1.0)
-    mask = (distance < required).reshape(view.y_mm.size, view.x_mm.size)
-    if not mask.any():
-        return []
-    ax.contourf(
-        view.x_mm, view.y_mm, mask.astype(float), levels=[0.5, 1.5], colors=[YELLOW], alpha=0.75,
-        hatches=["////"], zorder=1.5,
-    )  # fmt: skip
-    text = f"closer than the required {shown(required, 1, 'mm')}"
-    return [Patch(facecolor=YELLOW, hatch="////", label=text)]
+    distance = np.full(len(points), np.nan)
+    distance[inside] = surface.distance_mm(points[inside], limit_mm=farthest + 1.0)
+    distance = distance.reshape(view.y_mm.size, view.x_mm.size)
+    handles: list[Any] = []
+    mask = distance < required
+    if required > s.separation_mm and mask.any():
+        ax.contourf(
+            view.x_mm, view.y_mm, mask.astype(float), levels=[0.5, 1.5], colors=[YELLOW],
+            alpha=0.75, hatches=["////"], zorder=1.5,
+        )  # fmt: skip
+        text = f"closer than the required {shown(required, 1, 'mm')}"
+        handles.append(Patch(facecolor=YELLOW, hatch="////", label=text))
+    if s.make_mm is not None and np.nanmin(distance) < s.make_mm < np.nanmax(distance):
+        ax.contour(
+            view.x_mm, view.y_mm, np.ma.masked_invalid(np.minimum(distance, farthest + 1.0)),
+            levels=[s.make_mm], colors=[YELLOW], linewidths=1.6, linestyles="dashed", zorder=1.6,
+        ).set_path_effects(_stroke(2.6, "black"))  # fmt: skip
+        text = f"{shown(s.make_mm, 1, 'mm')} from the cord (make)"
+        handles.append(Line2D([], [], color=YELLOW, ls="--", lw=1.6, label=text,
+                              path_effects=_stroke(2.6, "black")))  # fmt: skip
+    return handles
 
 
 def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
