@@ -7,6 +7,7 @@ patient coordinates, and R and L stand on the picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,14 +33,16 @@ FloatArray = NDArray[np.float64]
 Artists = dict[str, list[Any]]
 
 VIEW_MM = 70.0
+# Of planes beside each other: closer, with the dose of the limit alone.
+CLOSE_VIEW_MM = 48.0
 _STEP_MM = 0.25
 # Soft-tissue window: centre 40 HU, width 400 HU.
 _WINDOW_HU = (-160.0, 240.0)
 _ISODOSES_PERCENT = (30.0, 50.0, 70.0, 90.0, 100.0, 110.0)
 # An isodose this close to the dose of the limit is left out beside it.
 _TOO_CLOSE_PERCENT = 3.0
-# Labels of isodoses keep this far from the middle of the picture, along x or y.
-_LABEL_MM = (16.0, 31.0)
+# Labels of isodoses keep this far from the middle of the picture, as shares of the view.
+_LABEL_SHARE = (0.23, 0.44)
 # What labels keep clear of, as a share of the view: R, L, A, P, the scale.
 _MARK_PLACES = {
     "R": (0.02, 0.5), "L": (0.98, 0.5), "A": (0.5, 0.02), "P": (0.5, 0.98), "scale": (0.13, 0.95),
@@ -58,6 +61,10 @@ class _View:
     y_mm: FloatArray
     z_mm: float
     dark: bool
+
+    @property
+    def size_mm(self) -> float:
+        return float(self.x_mm[-1] - self.x_mm[0])
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -113,23 +120,28 @@ def plot_levels(ax: Axes, result: CaseResult) -> list[Artists]:
         words = "nothing is to be removed, or no separation is known"
         ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
         return []
-    ax.set_title(f"Planes with most to remove; {label(level_label(result, levels[0]), 60)}", pad=20)
+    ax.set_title("Planes with most to remove", pad=26)
     solids = _solids(result)
     planes = []
     for i, z in enumerate(levels):
         inset = ax.inset_axes((i / _MOST_LEVELS, 0.0, 0.97 / _MOST_LEVELS, 1.0))
-        artists = _draw_plane(inset, result, solids, z)
-        inset.set_title(f"z = {shown(z, 1)} mm", fontsize=9, pad=4)
+        artists = _draw_plane(inset, result, solids, z, size_mm=CLOSE_VIEW_MM)
+        name = label(f"z = {shown(z, 1)} mm; {level_label(result, z)}", 70)
+        inset.set_title("\n".join(wrap(name, 36)), fontsize=7.5, pad=4)
         planes.append(artists | {"axes": [inset]})
     _legend(ax, planes[0], -0.02)
     return planes
 
 
 def _draw_plane(
-    ax: Axes, result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float
+    ax: Axes,
+    result: CaseResult,
+    solids: list[tuple[Structure, Solid]],
+    z_mm: float,
+    size_mm: float = VIEW_MM,
 ) -> Artists:
     s = result.separation
-    view = _view(result, solids, z_mm)
+    view = _view(result, solids, z_mm, size_mm)
     artists: Artists = {"image": [], "isodoses": [], "contours": [], "removal": []}
     if result.case.image is not None:
         hu = sample_plane(result.case.image, view.x_mm, view.y_mm, z_mm)
@@ -222,7 +234,9 @@ def _plane_mm(
     return float(np.mean(solids[-1][1].z_range_mm)) if solids else 0.0
 
 
-def _view(result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float) -> _View:
+def _view(
+    result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float, size_mm: float
+) -> _View:
     rings = solids[-1][1].section_at(z_mm) if solids else []
     if rings:
         centre = centroid_mm(rings)
@@ -230,7 +244,7 @@ def _view(result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float
         centre = np.array(result.separation.closest_cord_point_mm[:2])
     else:
         centre = np.zeros(2)
-    half = np.arange(-VIEW_MM / 2, VIEW_MM / 2 + _STEP_MM / 2, _STEP_MM)
+    half = np.arange(-size_mm / 2, size_mm / 2 + _STEP_MM / 2, _STEP_MM)
     return _View(centre[0] + half, centre[1] + half, z_mm, result.case.image is not None)
 
 
@@ -288,9 +302,9 @@ def _draw_removal(
     surface = surface_of(cord, z_range_mm=reach)
     if not inside.size or not len(surface.points_mm):
         return []
-    distance = np.full(len(points), np.nan)
-    distance[inside] = surface.distance_mm(points[inside], limit_mm=farthest + 1.0)
-    distance = distance.reshape(view.y_mm.size, view.x_mm.size)
+    each = np.full(len(points), np.nan)
+    each[inside] = surface.distance_mm(points[inside], limit_mm=farthest + 1.0)
+    distance = each.reshape(view.y_mm.size, view.x_mm.size)
     handles: list[Any] = []
     mask = distance < required
     if required > s.separation_mm and mask.any():
@@ -323,10 +337,12 @@ def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
     levels = [p for p in _ISODOSES_PERCENT if limit is None or abs(p - limit) > _TOO_CLOSE_PERCENT]
     ink, halo = ("white", "black") if view.dark else ("#333333", "white")
     artists = []
-    taken = [np.array(place) * VIEW_MM for place in _MARK_PLACES.values()]
+    taken = [np.array(place) * view.size_mm for place in _MARK_PLACES.values()]
     if result.separation is not None:
         place = _gap_words_place(result.separation, view)
         taken.append(np.array(place) - [view.x_mm[0], view.y_mm[0]])
+    if view.size_mm < VIEW_MM:
+        levels = []
     for values, width, style in ((levels, 0.9, "solid"), ([limit], 1.8, "dashed")):
         inside = [v for v in values if v is not None and percent.min() < v < percent.max()]
         if not inside:
@@ -359,8 +375,8 @@ def _place(
     """Point of an isodose for its label: away from the cord, the edge and other labels."""
     origin = np.array([view.x_mm[0], view.y_mm[0]])
     places = vertices - origin
-    radius = np.abs(places - VIEW_MM / 2).max(axis=1)
-    free = places[(radius > _LABEL_MM[0]) & (radius < _LABEL_MM[1])]
+    radius = np.abs(places / view.size_mm - 0.5).max(axis=1)
+    free = places[(radius > _LABEL_SHARE[0]) & (radius < _LABEL_SHARE[1])]
     if not len(free):
         return None
     nearest = np.min([np.linalg.norm(free - p, axis=1) for p in taken], axis=0)
@@ -405,7 +421,7 @@ def _gap_words_place(s: Separation, view: _View) -> tuple[float, float]:
     y = 0.5 * (s.closest_cord_point_mm[1] + s.closest_target_point_mm[1])
     side = -1.0 if x < view.x_mm.mean() else 1.0
     down = 5.0 if y > view.y_mm.mean() + 2.0 else -5.0
-    return float(view.x_mm.mean() + side * 0.36 * VIEW_MM), y + down
+    return float(view.x_mm.mean() + side * 0.36 * view.size_mm), y + down
 
 
 def _draw_marks(ax: Axes, view: _View) -> list[Any]:

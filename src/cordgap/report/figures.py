@@ -233,13 +233,15 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
         return artists
     direction, gap = _unroll(s.map.direction_deg, s.map.gap_mm)
     level = s.map.level_mm
-    required = s.required_separation_mm
+    required, word = s.required_separation_mm, "required"
+    if required is None and s.everywhere_mm is not None:
+        required, word = s.everywhere_mm, "all-round need of"
     top = max(float(np.nanmax(gap)), 1.0)
     shades, norm, title = ["#FFFFFF", BLUE], Normalize(0.0, top), "Gap [mm] by level and direction"
     if required is not None and required > 0.0:
         shades = [VERMILION, "#FFFFFF", BLUE]
         norm = TwoSlopeNorm(required, 0.0, max(top, 1.05 * required))
-        title = f"Gap [mm]; orange is closer than the required {shown(required, 1, 'mm')}"
+        title = f"Gap [mm]; orange is closer than the {word} {shown(required, 1, 'mm')}"
     if not all(x.reachable for x in s.sextants):
         title += "; hatched: not cleared"
     colours = LinearSegmentedColormap.from_list("gap", shades).with_extremes(bad="#D9D9D9")
@@ -277,10 +279,11 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
         fontsize=9, fontweight="bold",
     )  # fmt: skip
     artists["sides"] = [sides]
+    ax.set_xlabel("cross: smallest gap; dashed: planes with most to remove; grey: over 20 mm")
     ax.set(ylabel="Level z [mm], towards the head", xlim=extent[:2], ylim=extent[2:])
     ax.set_title(f"{title}\n{label(level_label(result, gap_level_mm(s)), 60)}")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, fraction=0.05)
-    bar.set_label("Gap [mm]; cross: smallest; dashes: planes shown; grey: over 20 mm")
+    bar.set_label("Gap [mm]")
     artists["colorbar"] = [bar]
     return artists
 

@@ -34,8 +34,8 @@ _ALT = {
     "dvh": "Dose-volume histograms with the limits",
     "separation": "Required separation: the curve it is read from, its interval, what is there",
     "map": "Gap by level and direction around the cord, unrolled: right, anterior, left",
-    "levels": "Axial planes with most to remove, with contours and what lies closer to the cord than "
-    "required; patient right is on the left",
+    "levels": "Axial planes with most to remove, with contours and what lies closer to the cord "
+    "than required; patient right is on the left",
 }
 
 

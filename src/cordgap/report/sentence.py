@@ -14,7 +14,14 @@ from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
-from cordgap.separation.result import CoverageGoal, HighestDose, Question, Separation, Verdict
+from cordgap.separation.result import (
+    CoverageGoal,
+    HighestDose,
+    Question,
+    Schedule,
+    Separation,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
@@ -345,18 +352,13 @@ def _highest_lines(s: Separation) -> list[str]:
 
 def highest_reasons(s: Separation) -> list[str]:
     """Return why cells of the table of highest doses are empty."""
-    return list(
-        dict.fromkeys(x.reason for x in s.highest_doses if x.dose_gy is None and x.reason)
-    )
+    return list(dict.fromkeys(x.reason for x in s.highest_doses if x.dose_gy is None and x.reason))
 
 
 def derived_words(s: Separation) -> str:
     """Return where limits that no protocol publishes come from; empty where all are published."""
-    found = dict.fromkeys(
-        (x.fractions, x.limit, x.derived_from)
-        for x in (*s.schedules, *s.highest_doses)
-        if x.derived_from is not None
-    )
+    rows: tuple[Schedule | HighestDose, ...] = (*s.schedules, *s.highest_doses)
+    found = dict.fromkeys((x.fractions, x.limit, x.derived_from) for x in rows if x.derived_from)
     parts = [
         f"{shown(limit, 1, 'Gy')} in {n} from {d.constraint_id}, {d.limit:g} Gy in {d.fractions}, "
         f"alpha/beta {d.alpha_beta_gy:g} Gy"

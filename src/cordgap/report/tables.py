@@ -260,7 +260,7 @@ def _no_separation(reason: str) -> Document:
         "penetration_mm", "separation_to_thecal_sac_mm", "closest_cord_point_mm",
         "closest_target_point_mm", "required_separation_mm", "interval_mm", "interval_covers",
         "additional_mm", "make_mm", "make_for_metric", "resection_cc",
-        "resection_inside_canal_cc", "map",
+        "resection_inside_canal_cc", "map", "everywhere_mm", "everywhere_interval_mm",
     )  # fmt: skip
     empty: Document = {"cord_goals": [], "coverage_goals": []}
     empty |= dict.fromkeys(absent)
@@ -355,6 +355,8 @@ def _separation(result: CaseResult, s: Separation) -> Document:
         "in_the_way": [
             {"name": x.name, "gap_mm": rounded(x.gap_mm, MM_DIGITS)} for x in s.in_the_way
         ],
+        "everywhere_mm": rounded(s.everywhere_mm, MM_DIGITS),
+        "everywhere_interval_mm": rounded_pair(s.everywhere_interval_mm),
         "schedules": [schedule_part(x) for x in s.schedules],
         "highest_doses": [highest_dose_part(x) for x in s.highest_doses],
     }

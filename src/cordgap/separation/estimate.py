@@ -25,8 +25,8 @@ from cordgap.separation.result import (
     SEXTANTS,
     CoverageGoal,
     GapMap,
-    InTheWay,
     Interval,
+    InTheWay,
     Method,
     Separation,
     SeparationStatus,
@@ -85,12 +85,12 @@ def estimate_separation(
     anatomy = reach.cleared
     rows, estimate = answer_goals(anatomy, plan, headline, chosen, reason, max_mm, findings)
     in_the_way: tuple[InTheWay, ...] = ()
+    needed: Estimate | None = None
     if reach.names:
-        all_rows, everywhere = answer_goals(
-            reach.whole, plan, headline, chosen, reason, max_mm, []
-        )
+        all_rows, everywhere = answer_goals(reach.whole, plan, headline, chosen, reason, max_mm, [])
         rows = tuple(reach.bound_row(r, w) for r, w in zip(rows, all_rows, strict=True))
         estimate, in_the_way = reach.bound(estimate, lambda: everywhere)
+        needed = everywhere if in_the_way else None
         findings += reach.findings(estimate)
     present = anatomy.gap.separation_mm
     required, interval = estimate.required_mm, estimate.interval_mm
@@ -150,6 +150,8 @@ def estimate_separation(
         binding_levels=binding_levels(gaps),
         worst_levels_mm=worst,
         in_the_way=in_the_way,
+        everywhere_mm=needed.required_mm if needed else None,
+        everywhere_interval_mm=needed.interval_mm if needed else None,
         schedules=schedule_table(reach, plan, headline, max_mm),
         highest_doses=highest_doses(reach, plan, headline, max_mm),
         findings=tuple(findings),

@@ -201,8 +201,8 @@ def summarise_sextants(
 def binding_levels(gaps: GapMap) -> tuple[BindingLevels, ...]:
     """Runs of levels at which the target is closer than required, from the feet up.
 
-    The worst level of a run is the one with the smallest gap; where several touch alike, the one with
-    the most that is missing over all directions.
+    The worst level of a run is the one with the smallest gap; where several touch alike, the one
+    with the most that is missing over all directions.
     """
     if gaps.deficit_mm is None or not gaps.level_mm.size:
         return ()

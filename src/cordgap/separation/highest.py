@@ -101,14 +101,12 @@ def _search(
     dose = _highest(central, 1, largest)
     if dose is None:
         least = at(1)
-        if least.required_mm is None:
-            return None, None, least.reason
-        reason = f"{least.required_mm:.1f} mm are needed for the coverage goal at any dose"
-        return None, None, reason
+        needs = f"{least.required_mm or 0.0:.1f} mm are needed for the coverage goal at any dose"
+        return None, None, least.reason if least.required_mm is None else needs
     low = _highest(surely, 1, dose) or 0
     high = _highest(perhaps, dose, largest) or dose
-    reason = None if low else "the interval of the separation for coverage reaches farther"
-    return dose, (low, high), reason
+    unsure = "the interval of the separation for coverage reaches farther"
+    return dose, (low, high), None if low else unsure
 
 
 def _highest(holds: Callable[[int], bool], low: int, high: int) -> int | None:

@@ -35,9 +35,7 @@ class Reach:
     names: tuple[str, ...]
     staying: tuple[InTheWay, ...]
 
-    def estimate(
-        self, ask: Callable[[Anatomy], Estimate]
-    ) -> tuple[Estimate, tuple[InTheWay, ...]]:
+    def estimate(self, ask: Callable[[Anatomy], Estimate]) -> tuple[Estimate, tuple[InTheWay, ...]]:
         """Ask for a separation within reach; also what stands in the way where there is none."""
         cleared = ask(self.cleared)
         if not self.names:
@@ -52,14 +50,14 @@ class Reach:
         ``whole`` is asked only where clearing these alone is not enough.
         """
         if cleared.required_mm is not None:
-            needed = cleared.required_mm
             if cleared.method == "trim":
                 return cleared, ()
+            everywhere = cleared
         else:
             everywhere = whole()
-            if everywhere.required_mm is None:
-                return everywhere, ()
-            needed = everywhere.required_mm
+        if everywhere.required_mm is None or everywhere.interval_mm is None:
+            return everywhere, ()
+        needed, (low, high) = everywhere.required_mm, everywhere.interval_mm
         blocking = tuple(x for x in self.staying if x.gap_mm < needed - SAME_MM)
         if not blocking:
             return cleared, ()
@@ -69,8 +67,8 @@ class Reach:
         else:
             why = "the cord dose is bound by what stays"
         reason = (
-            f"{needed:.1f} mm would be needed on all sides, and where it cannot be cleared the "
-            f"target stays nearer to the cord ({where}): {why}"
+            f"{needed:.1f} mm ({low:.1f}–{high:.1f}) would be needed on all sides, and where it "
+            f"cannot be cleared the target stays nearer to the cord ({where}): {why}"
         )
         return Estimate(cleared.method, None, None, reason, reachable=False), blocking
 
@@ -82,7 +80,7 @@ class Reach:
         assert method is not None
         estimate, blocking = self.bound(
             Estimate(method, cleared.required_separation_mm, cleared.interval_mm, cleared.reason),
-            lambda: Estimate(method, whole.required_separation_mm, whole.interval_mm),
+            lambda: Estimate(method, whole.required_separation_mm, whole.interval_mm, whole.reason),
         )
         if not blocking:
             return cleared

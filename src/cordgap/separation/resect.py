@@ -79,10 +79,8 @@ class TargetCells:
         if self.sextant is None:
             return None
         gone = ~self.keep(separation_mm)
-        volume: FloatArray = np.bincount(
-            self.sextant[gone], self.volume_mm3[gone], minlength=len(SEXTANTS)
-        )
-        return volume / 1000.0
+        volume = np.bincount(self.sextant[gone], self.volume_mm3[gone], minlength=len(SEXTANTS))
+        return np.asarray(volume / 1000.0, dtype=np.float64)
 
     def resection_by_level_cc(self, separation_mm: float, level_mm: FloatArray) -> FloatArray:
         """Volume removed nearest each of some ascending levels, in cc."""
@@ -91,8 +89,8 @@ class TargetCells:
         gone = ~self.keep(separation_mm)
         middle = 0.5 * (level_mm[1:] + level_mm[:-1])
         which = np.searchsorted(middle, self.points_mm[gone, 2])
-        volume: FloatArray = np.bincount(which, self.volume_mm3[gone], minlength=level_mm.size)
-        return volume / 1000.0
+        volume = np.bincount(which, self.volume_mm3[gone], minlength=level_mm.size)
+        return np.asarray(volume / 1000.0, dtype=np.float64)
 
     def remaining_dvh(self, separation_mm: float) -> DVH | None:
         """DVH of T(s); None where nothing remains.

@@ -190,7 +190,8 @@ class Separation:
     the answer for the plan's own coverage would leave the rim cold (``make_for`` names the goal).
     It is None where nobody knows what that goal needs.
     ``interval_covers`` is None where the interval was never held against a truth.
-    ``worst_levels_mm`` are planes with most to remove, most first.
+    ``worst_levels_mm`` are planes with most to remove, most first. Where the status is ``not
+    reachable``, ``everywhere_mm`` is what would be required if all sides could be cleared.
     """
 
     cord_roi_name: str
@@ -226,6 +227,8 @@ class Separation:
     binding_levels: tuple[BindingLevels, ...]
     worst_levels_mm: tuple[float, ...]
     in_the_way: tuple[InTheWay, ...]
+    everywhere_mm: float | None
+    everywhere_interval_mm: Interval | None
     schedules: tuple[Schedule, ...]
     highest_doses: tuple[HighestDose, ...]
     findings: tuple[Finding, ...]
