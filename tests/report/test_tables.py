@@ -185,3 +185,38 @@ def test_csv_defuses_names_that_are_formulas(results: dict[str, CaseResult]) -> 
     names = {row[1] for row in csv.reader(io.StringIO(sheets["metrics.csv"], newline=""))}
     assert "'=cmd|' /C calc'!A0" in names
     assert not any(name.startswith("=") for name in names)
+
+
+def test_sextants_and_tables_are_in_the_document(results: dict[str, CaseResult]) -> None:
+    for name in ("coverage-first", "cord-first", "ring"):
+        s = validate(analysis_document(results[name]))["separation"]
+        total = sum(x["resection_cc"] for x in s["sextants"])
+        assert total == pytest.approx(s["resection_cc"], abs=4e-6)  # 6 decimals each
+        assert s["worst_levels_mm"]
+        low, high = s["binding_levels"][0]["z_mm"]
+        assert low < high
+        gaps = [g for row in s["map"]["gap_mm"] for g in row if g is not None]
+        assert min(gaps) == pytest.approx(s["separation_mm"], abs=0.05)
+        assert len(s["map"]["centre_mm"]) == len(s["map"]["level_mm"])
+        shown_rows = {(x["separation_mm"], x["fractions"]) for x in s["highest_doses"]}
+        assert shown_rows >= {(mm, n) for mm in (0, 1, 2, 3, 4, 5) for n in (1, 2, 3, 5)}
+        for x in s["highest_doses"]:
+            assert (x["dose_gy"] is None) == (x["interval_gy"] is None)
+            assert x["dose_gy"] is not None or x["reason"]
+
+
+def test_sheets_of_sextants_and_schedules(result: CaseResult) -> None:
+    document = analysis_document(result)
+    sheets = csv_texts(document)
+    s = document["separation"]
+    for name, rows in (
+        ("sextants.csv", s["sextants"]),
+        ("schedules.csv", s["schedules"]),
+        ("highest_doses.csv", s["highest_doses"]),
+    ):
+        read = list(csv.DictReader(io.StringIO(sheets[name])))
+        assert len(read) == len(rows)
+    first = next(r for r in csv.DictReader(io.StringIO(sheets["highest_doses.csv"])) if r["dose_gy"])
+    match = next(x for x in s["highest_doses"] if x["dose_gy"] is not None)
+    low, high = match["interval_gy"]
+    assert (float(first["interval_low_gy"]), float(first["interval_high_gy"])) == (low, high)

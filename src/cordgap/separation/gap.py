@@ -159,17 +159,22 @@ def sextant_index(direction: FloatArray) -> NDArray[np.intp]:
     return index
 
 
-def sextant_of(points: FloatArray, gaps: GapMap) -> NDArray[np.intp]:
-    """Index into ``SEXTANTS`` of points (n, 3) around the cord, seen from its centroid at their z.
+def directions_of(points: FloatArray, gaps: GapMap) -> FloatArray:
+    """Direction in degrees of points (n, 3) around the cord, seen from its centroid at their z.
 
     Between levels of the map the centroid moves on a straight line; beyond its ends it stays.
     """
     known = np.isfinite(gaps.centre_mm).all(axis=1)
     if not known.any():
-        return np.zeros(len(points), dtype=np.intp)
+        return np.zeros(len(points))
     level, centre = gaps.level_mm[known], gaps.centre_mm[known]
     x, y = (np.interp(points[:, 2], level, centre[:, i]) for i in (0, 1))
-    return sextant_index(direction_deg(points[:, 0] - x, points[:, 1] - y))
+    return direction_deg(points[:, 0] - x, points[:, 1] - y)
+
+
+def sextant_of(points: FloatArray, gaps: GapMap) -> NDArray[np.intp]:
+    """Index into ``SEXTANTS`` of points (n, 3) around the cord."""
+    return sextant_index(directions_of(points, gaps))
 
 
 def summarise_sextants(

@@ -51,7 +51,7 @@ def _for_fractions(
 
     @cache
     def at(tenths: int) -> Estimate:
-        return estimate_at(reach, plan, headline, limits, tenths * STEP_GY, max_mm)
+        return estimate_at(reach, plan, headline, limits, _gy(tenths), max_mm)
 
     largest = int(np.floor(MOST_SCALE * plan.rx_gy / STEP_GY + _SAME_MM))
     rows = []
@@ -66,10 +66,8 @@ def _for_fractions(
                 fractions=limits.fractions,
                 constraint_id=name,
                 limit=bound,
-                dose_gy=None if dose is None else dose * STEP_GY,
-                interval_gy=None
-                if interval is None
-                else (interval[0] * STEP_GY, interval[1] * STEP_GY),
+                dose_gy=None if dose is None else _gy(dose),
+                interval_gy=None if interval is None else (_gy(interval[0]), _gy(interval[1])),
                 at_least=dose == largest,
                 interval_at_least=interval is not None and interval[1] == largest,
                 reason=reason,
@@ -77,6 +75,10 @@ def _for_fractions(
             )
         )
     return rows
+
+
+def _gy(tenths: int) -> float:
+    return round(tenths * STEP_GY, 6)
 
 
 def _search(

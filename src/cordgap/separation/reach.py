@@ -15,7 +15,7 @@ import numpy as np
 from cordgap.errors import Finding
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.estimators import Estimate
-from cordgap.separation.gap import sextant_of
+from cordgap.separation.gap import DIRECTION_STEP_DEG, directions_of, sextant_index
 from cordgap.separation.result import SEXTANTS, CoverageGoal, InTheWay
 
 # Two distances between the same surfaces agree to this (bisection of trim, surface samples).
@@ -122,24 +122,21 @@ def clear_only(anatomy: Anatomy, names: Sequence[str], max_mm: float) -> Reach:
         return Reach(anatomy, anatomy, (), ())
     cleared = replace(anatomy, cells=anatomy.cells.clear_only(names))
     points = anatomy.target_surface.points_mm
-    which = sextant_of(points, anatomy.map)
-    others = [i for i, name in enumerate(SEXTANTS) if name not in names]
-    chosen = np.isin(which, others)
-    distance = anatomy.cord_surface.distance_mm(points[chosen], limit_mm=max_mm + 1.0)
+    towards = directions_of(points, anatomy.map)
+    which = sextant_index(towards)
+    can = np.array([name in names for name in SEXTANTS])
+    # A cell of the map on the border of two sextants belongs to both: what lies within half a cell
+    # of a sextant that is cleared goes with it.
+    gone = np.zeros(len(points), dtype=bool)
+    for turn in (-0.5, 0.0, 0.5):
+        gone |= can[sextant_index(towards + turn * DIRECTION_STEP_DEG)]
+    distance = anatomy.cord_surface.distance_mm(points[~gone], limit_mm=max_mm + 1.0)
     staying = []
-    for i in others:
-        nearest = _nearest(distance[which[chosen] == i])
-        if anatomy.cells.sextant is not None:
-            # A target that reaches into the cord may have no surface there.
-            inside = anatomy.cells.cord_distance_mm[anatomy.cells.sextant == i]
-            nearest = min(nearest, _nearest(inside))
-        if np.isfinite(nearest):
-            staying.append(InTheWay(SEXTANTS[i], max(nearest, 0.0)))
+    for i, name in enumerate(SEXTANTS):
+        nearest = distance[which[~gone] == i]
+        if nearest.size and np.isfinite(nearest.min()):
+            staying.append(InTheWay(name, max(float(nearest.min()), 0.0)))
     return Reach(anatomy, cleared, names, tuple(sorted(staying, key=lambda x: x.gap_mm)))
-
-
-def _nearest(distance_mm: np.ndarray) -> float:
-    return float(distance_mm.min()) if distance_mm.size else np.inf
 
 
 def sextant_words(names: Sequence[str]) -> str:
