@@ -92,8 +92,12 @@ def test_map_is_centred_on_anterior_with_patient_right_on_the_left(
     columns = np.linspace(-180, 180, values.shape[1])
     assert np.ma.allclose(values[:, int(np.argmin(np.abs(columns - 90)))], gaps)
     assert artists["closest"][0].get_ydata()[0] == s.closest_cord_point_mm[2]
-    ticks = {t.get_text(): x for t, x in zip(ax.get_xticklabels(), ax.get_xticks(), strict=True)}
-    assert ticks["right\nantero-\nlateral"] < ticks["anterior"] < ticks["left\nantero-\nlateral"]
+    # A tick names its sextant, then its gap and what is removed there.
+    names = [t.get_text().replace("-\n", "").split("\n") for t in ax.get_xticklabels()]
+    ticks = {n[0]: x for n, x in zip(names, ax.get_xticks(), strict=True)}
+    assert ticks["right"] < ticks["anterior"] < ticks["left"]
+    front = next(n for n in names if n[0] == "anterior")
+    assert front[1:] == [f"{s.sextants[0].gap_mm:.1f} mm", f"{s.sextants[0].resection_cc:.2f} cc"]
 
 
 def test_axial_is_seen_from_the_feet(ax: Any, result: CaseResult) -> None:

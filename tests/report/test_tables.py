@@ -13,9 +13,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cordgap.analysis import CaseResult
+from cordgap.analysis import CaseResult, Settings, analyze
+from cordgap.case.case import Prescription
+from cordgap.dvh.metrics import parse_goal
 from cordgap.errors import DicomError, Finding, OptionError
 from cordgap.limits.protocol import available_protocols, load_protocol
+from cordgap.phantom import SpineDose, spine_case
 from cordgap.report.schema import load_schema, schema_names
 from cordgap.report.sheets import csv_texts, write_csv
 from cordgap.report.tables import (
@@ -168,7 +171,8 @@ def test_csv_holds_the_numbers_of_the_json(result: CaseResult, tmp_path: Path) -
     document = analysis_document(result)
     paths = write_csv(result, tmp_path)
     assert {p.name for p in paths} == {
-        "dvh.csv", "metrics.csv", "constraints.csv", "separation_curve.csv",
+        "dvh.csv", "metrics.csv", "constraints.csv", "separation_curve.csv", "sextants.csv",
+        "schedules.csv", "highest_doses.csv",
     }  # fmt: skip
     data = (tmp_path / "constraints.csv").read_bytes()
     assert data.count(b"\r\n") == data.count(b"\n")
@@ -205,6 +209,29 @@ def test_sextants_and_tables_are_in_the_document(results: dict[str, CaseResult])
             assert x["dose_gy"] is not None or x["reason"]
 
 
+def test_what_stands_in_the_way_and_derived_limits_validate() -> None:
+    """A cord goal that is broken, the front alone within reach, and six fractions."""
+    case = spine_case(dose=SpineDose(cord_edge_gy=20.0), image=False)
+    settings = Settings(
+        reachable=("posterior",),
+        prescription=Prescription(24.0, 6, "option"),
+        constraints=(parse_goal("D0.035cc[Gy]<=17"),),
+        coverage=(parse_goal("D98%[%]>=85"),),
+    )
+    s = validate(separation_document(analyze(case, settings)))
+    assert s["status"] == "not reachable"
+    assert "anterior" in [x["name"] for x in s["in_the_way"]]
+    assert s["required_separation_mm"] is None
+    assert s["everywhere_interval_mm"][0] <= s["everywhere_mm"] <= s["everywhere_interval_mm"][1]
+    assert [x["name"] for x in s["sextants"] if x["reachable"]] == ["posterior"]
+    own = settings.prescription.fractions if settings.prescription else 0
+    assert all(x["derived_from"] is None for x in s["schedules"] if x["fractions"] == own)
+    protocol = replace(settings, constraints=(), reachable=())
+    rows = validate(separation_document(analyze(case, protocol)))["highest_doses"]
+    origin = next(x for x in rows if x["fractions"] == own)["derived_from"]
+    assert (origin["constraint_id"], origin["alpha_beta_gy"]) == ("hytec_cord_5", 2.0)
+
+
 def test_sheets_of_sextants_and_schedules(result: CaseResult) -> None:
     document = analysis_document(result)
     sheets = csv_texts(document)
@@ -216,7 +243,9 @@ def test_sheets_of_sextants_and_schedules(result: CaseResult) -> None:
     ):
         read = list(csv.DictReader(io.StringIO(sheets[name])))
         assert len(read) == len(rows)
-    first = next(r for r in csv.DictReader(io.StringIO(sheets["highest_doses.csv"])) if r["dose_gy"])
+    first = next(
+        r for r in csv.DictReader(io.StringIO(sheets["highest_doses.csv"])) if r["dose_gy"]
+    )
     match = next(x for x in s["highest_doses"] if x["dose_gy"] is not None)
     low, high = match["interval_gy"]
     assert (float(first["interval_low_gy"]), float(first["interval_high_gy"])) == (low, high)

@@ -106,9 +106,7 @@ def test_dose_at_the_present_separation_brings_the_cord_to_its_limit():
     separation, (_, plan, _, _) = asked("hot")
     cord = plan.limits[0]
     for n in (1, 2, 3, 5):
-        row = next(
-            x for x in separation.highest_doses if x.fractions == n and x.separation_mm == 0
-        )
+        row = next(x for x in separation.highest_doses if x.fractions == n and x.separation_mm == 0)
         assert row.limit == HYTEC[n]
         exact = 24.0 * HYTEC[n] / (cord.value - cord.plus_minus)
         assert exact - STEP_GY <= row.dose_gy <= exact + 1e-6
@@ -126,7 +124,7 @@ def test_cold_plan_has_no_dose_below_its_trim():
 
 def test_what_cannot_be_cleared_bounds_the_dose():
     """More than what stays allows is not gained by clearing the rest farther."""
-    whole, (reach, *_) = asked("hot")
+    whole, _ = asked("hot")
     some, (limited, *_) = asked("some sides")
     assert limited.staying
     for all_sides, few in zip(whole.highest_doses, some.highest_doses, strict=True):
@@ -182,3 +180,11 @@ def test_own_cord_goal_is_never_replaced():
     assert (own.limit, own.derived_from) == (28.0, None)
     other = next(x for x in separation.schedules if (x.dose_gy, x.fractions) == (30.0, 5))
     assert other.limit == 25.3
+
+
+def test_a_limit_on_a_volume_is_no_limit_in_gy():
+    separation = answer(2, constraints=(parse_goal("V17Gy[cc]<=0.035"),))
+    own = [x for x in (*separation.schedules, *separation.highest_doses) if x.fractions == 2]
+    own = [x for x in own if x.constraint_id == "V17Gy[cc]<=0.035"]
+    assert own
+    assert all(x.limit is None for x in own)

@@ -94,23 +94,38 @@ def binding_constraint(plan: Plan) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class ScheduleLimits:
-    """Cord limits for a number of fractions, as rows with where each was converted from.
+class LimitRow:
+    """One cord limit of a schedule; ``source`` is its row, None for a goal of the plan itself."""
 
-    ``reason`` says why there is none. Limits of the plan's own schedule are the plan's own goals.
+    id: str
+    limit: float
+    unit: str
+    source: Constraint | None = None
+    derived_from: DerivedFrom | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduleLimits:
+    """Cord limits for a number of fractions; ``reason`` says why there is none.
+
+    Limits of the plan's own schedule are the plan's own goals.
     """
 
     fractions: int
     is_own: bool
-    rows: tuple[tuple[str, float, Constraint | None, DerivedFrom | None], ...]
+    rows: tuple[LimitRow, ...]
     reason: str | None = None
 
     def of(self, name: str | None) -> tuple[str | None, float | None, DerivedFrom | None]:
-        """Id, limit and origin of the row of that name, of the smallest where there is none."""
+        """Id, limit in Gy and origin of the row of that name, else of the smallest in Gy.
+
+        A limit that is not a dose is None.
+        """
         if not self.rows:
             return None, None, None
-        row = next((r for r in self.rows if r[0] == name), min(self.rows, key=lambda r: r[1]))
-        return row[0], row[1], row[3]
+        in_gy = [r for r in self.rows if r.unit == "Gy"] or self.rows
+        row = next((r for r in self.rows if r.id == name), min(in_gy, key=lambda r: r.limit))
+        return row.id, row.limit if row.unit == "Gy" else None, row.derived_from
 
 
 def schedule_table(
@@ -160,7 +175,7 @@ def estimate_at(
     if in_gy and dose_gy != plan.rx_gy and plan.target_dvh is not None:
         return none(f"{in_gy[0]} is in Gy: it does not follow the plan to another dose")
     if plan.target_dvh is None:
-        goals = [(name, limit) for name, limit, _, _ in limits.rows]
+        goals = [(row.id, row.limit) for row in limits.rows]
         return reach.estimate(lambda _: population_falloff(goals, dose_gy, max_mm=max_mm))[0]
     scaled = _scaled_limits(plan, limits, dose_gy / plan.rx_gy)
     if not scaled or any(limit.value is None for limit in scaled):
@@ -178,7 +193,7 @@ def estimate_at(
 def limits_for(plan: Plan, fractions: int, *, is_own: bool = False) -> ScheduleLimits:
     """Cord limits for a number of fractions: the plan's goals, published rows, converted rows."""
     if is_own and plan.cord_goals:
-        own = tuple((g.id, g.limit, None, None) for g in plan.cord_goals)
+        own = tuple(LimitRow(g.id, g.limit, g.unit) for g in plan.cord_goals)
         if plan.target_dvh is None and (odd := [g for g in plan.cord_goals if not _modelled(g)]):
             why = f"{odd[0].id}: without a plan only near-maximum doses in Gy can be estimated"
             return ScheduleLimits(fractions, True, (), why)
@@ -186,7 +201,7 @@ def limits_for(plan: Plan, fractions: int, *, is_own: bool = False) -> ScheduleL
     known = [r for r in plan.schedule_limits if r.unit == "Gy" and r.fractions is not None]
     if plan.target_dvh is None:
         known = [r for r in known if str(r.metric) in NEAR_MAXIMA_GY]
-    published = tuple((r.id, r.limit, r, None) for r in known if r.fractions == fractions)
+    published = tuple(LimitRow(r.id, r.limit, r.unit, r) for r in known if r.fractions == fractions)
     if published:
         return ScheduleLimits(fractions, False, published)
     derived = _derived(known, fractions, plan.alpha_beta_gy)
@@ -202,7 +217,7 @@ def _modelled(goal: CordGoal) -> bool:
 
 def _derived(
     rows: Sequence[Constraint], fractions: int, alpha_beta_gy: float
-) -> tuple[tuple[str, float, Constraint, DerivedFrom], ...]:
+) -> tuple[LimitRow, ...]:
     """Limits converted by EQD2 from the nearest published numbers of fractions, below and above.
 
     Of the two the smaller counts, for each metric. Only doses of a hottest volume are converted.
@@ -211,7 +226,7 @@ def _derived(
     counts = {r.fractions for r in doses if r.fractions is not None}
     below = max((n for n in counts if n < fractions), default=None)
     above = min((n for n in counts if n > fractions), default=None)
-    smallest: dict[str, tuple[str, float, Constraint, DerivedFrom]] = {}
+    smallest: dict[str, LimitRow] = {}
     for row in doses:
         if row.fractions is None or row.fractions not in (below, above):
             continue
@@ -220,8 +235,8 @@ def _derived(
         )
         origin = DerivedFrom(row.id, row.fractions, row.limit, alpha_beta_gy)
         key = str(row.metric)
-        if key not in smallest or limit < smallest[key][1]:
-            smallest[key] = (row.id, limit, row, origin)
+        if key not in smallest or limit < smallest[key].limit:
+            smallest[key] = LimitRow(row.id, limit, row.unit, row, origin)
     return tuple(smallest.values())
 
 
@@ -230,7 +245,8 @@ def _scaled_limits(plan: Plan, limits: ScheduleLimits, scale: float) -> list[Cor
     if limits.is_own:
         return [replace(limit, scale=scale) for limit in plan.limits]
     found = []
-    for name, bound, row, _ in limits.rows:
+    for each in limits.rows:
+        row, name, bound = each.source, each.id, each.limit
         assert row is not None
         like = next((x for x in plan.limits if x.structure == row.structure), None)
         if like is not None:
