@@ -172,6 +172,11 @@ def test_between_published_numbers_the_stricter_neighbour_counts():
     assert rows
     for row in rows:
         assert row.derived_from.fractions in (1, 3)
+    # Several metrics have a row for three fractions; the one named is the one this plan meets last.
+    names = {x.constraint_id for x in separation.schedules if x.fractions == 3}
+    assert len(names) == 1
+    assert names <= {g.id for g in separation.cord_goals}
+    assert names == {min(separation.cord_goals, key=lambda g: g.limit / g.value).id}
 
 
 def test_own_cord_goal_is_never_replaced():

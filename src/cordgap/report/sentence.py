@@ -275,15 +275,18 @@ def _sextant_lines(s: Separation) -> list[str]:
     for sextant in s.sextants:
         gap = "over 20" if sextant.gap_mm is None else shown(sextant.gap_mm)
         text = f"{sextant.name} {gap}"
-        if sextant.deficit_mm is not None:
+        if not sextant.reachable:
+            text += ", not cleared"
+        elif sextant.deficit_mm is not None:
             text += f", {shown(sextant.deficit_mm)} missing"
         if sextant.resection_cc:
             text += f", {shown(sextant.resection_cc, 2, 'cc')}"
-        cells.append(text if sextant.reachable else f"{text} (not reached)")
+        cells.append(text)
     # Left and right beside each other, as in the picture.
     left = [cells[0], cells[5], cells[4]]
     right = [cells[3], cells[1], cells[2]]
-    return [f"  {a:<46}{b}" for a, b in zip(left, right, strict=True)]
+    width = max(len(text) for text in left) + 2
+    return [f"  {a:<{width}}{b}" for a, b in zip(left, right, strict=True)]
 
 
 def binding_words(result: CaseResult) -> str:

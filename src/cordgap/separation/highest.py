@@ -17,7 +17,13 @@ from cordgap.separation.estimators import Estimate
 from cordgap.separation.plan import Plan
 from cordgap.separation.reach import Reach
 from cordgap.separation.result import HighestDose
-from cordgap.separation.schedules import SCHEDULES, ScheduleLimits, estimate_at, limits_for
+from cordgap.separation.schedules import (
+    SCHEDULES,
+    ScheduleLimits,
+    estimate_at,
+    limits_for,
+    strictest,
+)
 
 ACHIEVED_MM = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 # Doses are searched in steps of this and rounded down to it.
@@ -53,13 +59,14 @@ def _for_fractions(
     def at(tenths: int) -> Estimate:
         return estimate_at(reach, plan, headline, limits, _gy(tenths), max_mm)
 
+    strict = strictest(plan, limits)
     largest = int(np.floor(MOST_SCALE * plan.rx_gy / STEP_GY + _SAME_MM))
     rows = []
     for achieved in ACHIEVED_MM:
-        name, bound, derived = limits.of(at(1).binding)
+        name, bound, derived = limits.of(at(1).binding or strict)
         dose, interval, reason = _search(at, largest, max(achieved, present))
         if dose is not None:
-            name, bound, derived = limits.of(at(dose).binding)
+            name, bound, derived = limits.of(at(dose).binding or strict)
         rows.append(
             HighestDose(
                 separation_mm=achieved,

@@ -138,7 +138,7 @@ def schedule_table(
     for dose_gy, fractions in wanted:
         limits = limits_for(plan, fractions, is_own=(dose_gy, fractions) == own)
         estimate = estimate_at(reach, plan, headline, limits, dose_gy, max_mm)
-        name, bound, derived = limits.of(estimate.binding)
+        name, bound, derived = limits.of(estimate.binding or strictest(plan, limits))
         known = estimate.required_mm is not None
         rows.append(
             Schedule(
@@ -188,6 +188,13 @@ def estimate_at(
         return failed[0] if failed else max(each, key=lambda e: e.required_mm or 0.0)
 
     return reach.estimate(ask)[0]
+
+
+def strictest(plan: Plan, limits: ScheduleLimits) -> str | None:
+    """Name of the limit that this plan would meet last if it were scaled down; None if unknown."""
+    scaled = _scaled_limits(plan, limits, 1.0)
+    factors = [(f, limit.id) for limit in scaled if (f := limit.allowed_factor) is not None]
+    return min(factors)[1] if factors else None
 
 
 def limits_for(plan: Plan, fractions: int, *, is_own: bool = False) -> ScheduleLimits:
