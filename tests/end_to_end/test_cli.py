@@ -150,9 +150,7 @@ def test_reachable_gives_the_separation_for_those_sides(cordgap):
 def test_alpha_beta_changes_derived_limits_only(cordgap):
     plan, found = PLANS / "coverage-first", {}
     for ratio in (2, 3):
-        done = cordgap(
-            "separation", plan, "--fractions", 6, "--alpha-beta", ratio, "--json", "-q"
-        )
+        done = cordgap("separation", plan, "--fractions", 6, "--alpha-beta", ratio, "--json", "-q")
         assert done.json["settings"]["alpha_beta_gy"] == ratio
         found[ratio] = {(x["dose_gy"], x["fractions"]): x for x in done.json["schedules"]}
     assert found[2][24, 6]["limit"] > found[3][24, 6]["limit"] > 25.3
