@@ -36,6 +36,7 @@ from cordgap.limits.constraint import (
     evaluate_margin,
 )
 from cordgap.limits.protocol import CORD_ROLES, Protocol, load_protocol
+from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
 from cordgap.separation.anatomy import survey
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
 from cordgap.separation.plan import CordLimit, Plan
@@ -59,6 +60,7 @@ class Settings:
     method: Method | None = None
     max_mm: float = DEFAULT_MAX_MM
     reachable: tuple[str, ...] = ()
+    alpha_beta_gy: float = CORD_ALPHA_BETA_GY
     levels: tuple[tuple[str, float, float], ...] = ()
 
 
@@ -346,6 +348,9 @@ def _separation(
             for row in protocol.cord_rows(n)
             if row.structure == cord.role or row.structure == "cord"
         ),
+        cord_dvh=next((s.dvh for s in structures if s.structure is cord), None),
+        cord_roi_name=cord.roi_name,
+        alpha_beta_gy=settings.alpha_beta_gy,
     )
     separation = estimate_separation(
         anatomy,

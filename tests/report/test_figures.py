@@ -19,6 +19,7 @@ from cordgap.report.figures import (
     figure_bytes,
     plot_axial,
     plot_dvh,
+    plot_levels,
     plot_map,
     plot_separation,
     save_figures,
@@ -91,8 +92,12 @@ def test_map_is_centred_on_anterior_with_patient_right_on_the_left(
     columns = np.linspace(-180, 180, values.shape[1])
     assert np.ma.allclose(values[:, int(np.argmin(np.abs(columns - 90)))], gaps)
     assert artists["closest"][0].get_ydata()[0] == s.closest_cord_point_mm[2]
-    ticks = {t.get_text(): x for t, x in zip(ax.get_xticklabels(), ax.get_xticks(), strict=True)}
-    assert ticks["right\nantero-\nlateral"] < ticks["anterior"] < ticks["left\nantero-\nlateral"]
+    # A tick names its sextant, then its gap and what is removed there.
+    names = [t.get_text().replace("-\n", "").split("\n") for t in ax.get_xticklabels()]
+    ticks = {n[0]: x for n, x in zip(names, ax.get_xticks(), strict=True)}
+    assert ticks["right"] < ticks["anterior"] < ticks["left"]
+    front = next(n for n in names if n[0] == "anterior")
+    assert front[1:] == [f"{s.sextants[0].gap_mm:.1f} mm", f"{s.sextants[0].resection_cc:.2f} cc"]
 
 
 def test_axial_is_seen_from_the_feet(ax: Any, result: CaseResult) -> None:
@@ -119,6 +124,56 @@ def test_level_is_written_where_it_is_known(ax: Any, result: CaseResult) -> None
     title = ax.get_title(loc="left") + ax.get_title()
     assert "Level T7" in title
     assert "NOT IDENTIFIED" not in title
+
+
+def test_planes_beside_each_other_are_the_worst(ax: Any, result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    planes = plot_levels(ax, result)
+    assert len(planes) == len(s.worst_levels_mm) == 3
+    for z, artists in zip(s.worst_levels_mm, planes, strict=True):
+        inset = artists["axes"][0]
+        title = inset.get_title(loc="left") + inset.get_title()
+        assert f"z = {z:.1f} mm" in title
+        assert "LEVEL NOT IDENTIFIED" in title
+        texts = {t.get_text(): t.get_position() for t in inset.texts}
+        assert texts["R"][0] < texts["L"][0]
+        assert artists["removal"]
+        assert artists["image"]
+    assert "closer than the required 2.0 mm" in legend(ax)
+    assert "3.0 mm from the cord (make)" in legend(ax)
+
+
+def test_planes_say_when_there_is_nothing_to_remove(ax: Any, result: CaseResult) -> None:
+    assert result.separation is not None
+    none = replace(result, separation=replace(result.separation, worst_levels_mm=()))
+    assert plot_levels(ax, none) == []
+    assert "nothing is to be removed" in ax.texts[0].get_text()
+
+
+def test_map_names_the_sides_and_hatches_what_is_not_cleared(ax: Any, result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    some = tuple(replace(x, reachable="left" in x.name) for x in s.sextants)
+    artists = plot_map(ax, replace(result, separation=replace(s, sextants=some)))
+    ticks = artists["sides"][0].get_xticklabels()
+    where = {t.get_text(): t.get_position()[0] for t in ticks}
+    assert where["RIGHT"] == -90
+    assert where["LEFT"] == 90
+    assert "hatched: not cleared" in ax.get_title(loc="left") + ax.get_title()
+    spans = [p.get_extents().transformed(ax.transData.inverted()) for p in ax.patches]
+    hatched = sorted((round(b.x0), round(b.x1)) for b in spans)
+    # Posterior stands at both ends; both left sextants, 30 to 150, are free.
+    assert hatched == [(-180, -150), (-150, -90), (-90, -30), (-30, 30), (150, 180)]
+    assert not any(p.get_hatch() is None for p in ax.patches)
+
+
+def test_tinted_rim_spares_what_cannot_be_cleared(ax: Any, result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    none = tuple(replace(x, reachable=x.name == "right posterolateral") for x in s.sextants)
+    artists = plot_axial(ax, replace(result, separation=replace(s, sextants=none)))
+    assert artists["removal"] == []
 
 
 def test_another_plane_has_no_gap_line(ax: Any, result: CaseResult) -> None:

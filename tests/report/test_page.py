@@ -13,7 +13,7 @@ from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.document import document_pdf
 from cordgap.report.files import write_file
 from cordgap.report.page import page_html
-from cordgap.report.sentence import LEVEL_NOT_IDENTIFIED, answer_sentence
+from cordgap.report.sentence import LEVEL_NOT_IDENTIFIED, answer_sentence, highest_words
 from cordgap.report.tables import analysis_document
 from cordgap.report.write import write_all
 
@@ -67,6 +67,10 @@ def test_page_prints_the_numbers_of_the_json(result: CaseResult, pages: dict[str
         assert f"{goal['value']:.1f}" in page
     for sextant in document["separation"]["sextants"]:
         assert f"{sextant['gap_mm']:.1f}" in page
+        assert f"{sextant['resection_cc']:.2f}" in page
+    s = result.separation
+    assert s is not None
+    assert all(highest_words(x) in page for x in s.highest_doses)
     for structure in document["dvh"]["structures"]:
         assert f"{structure['mean_gy']:.2f}" in page
     assert document["case"]["inputs"]["rtdose"][0]["sop_instance_uid"] in page
@@ -78,10 +82,10 @@ def test_pdf_is_the_same_twice(result: CaseResult) -> None:
 
 
 @pytest.mark.parametrize("name", [*CASES, "odd names"])
-def test_pdf_has_two_pages(results: dict[str, CaseResult], name: str) -> None:
+def test_pdf_has_three_pages(results: dict[str, CaseResult], name: str) -> None:
     data = document_pdf(results[name])
     assert data.startswith(b"%PDF")
-    assert len(re.findall(rb"/Type /Page\b", data)) == 2
+    assert len(re.findall(rb"/Type /Page\b", data)) == 3
     assert b"/FontFile2" in data
     assert b"CreationDate" not in data
 
@@ -95,10 +99,13 @@ def test_pdf_text(results: dict[str, CaseResult], name: str, tmp_path: Path) -> 
     assert answer_sentence(results[name])[:30] in text
     assert all(sentence in text for sentence in SAFETY_SENTENCES)
     assert LEVEL_NOT_IDENTIFIED in text
-    assert "page 2 of 2" in text
+    assert "page 3 of 3" in text
     s = results[name].separation
     assert s is not None
     assert all(x.name in text for x in s.sextants)
+    assert "Highest dose [Gy] that an achieved separation allows" in text
+    assert all(highest_words(x) in text for x in s.highest_doses)
+    assert "and 1 more" not in text.partition("page 2 of 3")[0]
 
 
 def test_write_all(result: CaseResult, tmp_path: Path) -> None:

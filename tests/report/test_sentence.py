@@ -11,10 +11,15 @@ from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.sentence import (
     LEVEL_NOT_IDENTIFIED,
     answer_sentence,
+    binding_words,
+    derived_words,
+    fraction_words,
     gap_level_mm,
+    highest_words,
     level_label,
     summary_text,
 )
+from cordgap.separation.result import DerivedFrom, HighestDose
 
 
 def changed(result: CaseResult, **values: Any) -> CaseResult:
@@ -57,6 +62,13 @@ def test_what_to_make_comes_first(result: CaseResult) -> None:
             },
             "is not evaluable: no cord goal applies; there are 0.4 mm now",
         ),
+        (
+            {
+                "status": "not reachable", "required_separation_mm": None, "interval_mm": None,
+                "make_mm": None, "reason": "2.1 mm would be needed on all sides",
+            },
+            "Not reachable: no separation between tumour and cord is enough .*: 2.1 mm would be",
+        ),
         ({"penetration_mm": 1.3}, "they overlap by 1.3 mm now"),
         ({"target_role": "ctv", "target_roi_name": "CTV_1"}, "between CTV CTV_1 and cord"),
         ({"cord_role": "canal"}, "between tumour and spinal canal"),
@@ -97,9 +109,66 @@ def test_level_is_named_only_by_the_user_or_a_contour(result: CaseResult) -> Non
 def test_summary_fits_a_terminal(results: dict[str, CaseResult], name: str) -> None:
     text = summary_text(results[name])
     assert max(map(len, text.splitlines())) <= 100
-    assert 10 < len(text.splitlines()) < 50
+    assert 10 < len(text.splitlines()) < 62
     assert "\x1b" not in text
     flat = " ".join(text.split())
     assert all(sentence in flat for sentence in SAFETY_SENTENCES)
     assert LEVEL_NOT_IDENTIFIED in text
     assert all(finding.code in text for finding in results[name].warnings)
+
+
+def test_sextants_that_are_not_cleared_are_said(result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    some = tuple(replace(x, reachable=x.name in ("anterior", "posterior")) for x in s.sextants)
+    changed_result = changed(result, sextants=some)
+    assert "in the anterior and posterior sextants alone" in answer_sentence(changed_result)
+    lines = [x for x in summary_text(changed_result).splitlines() if ", not cleared" in x]
+    assert len(lines) == 2
+    assert ", not cleared" not in summary_text(result)
+
+
+def test_levels_that_bind_are_listed(result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    text = binding_words(result)
+    for run in s.binding_levels:
+        assert f"z {run.z_mm[0]:.1f} to {run.z_mm[1]:.1f} mm (worst z {run.worst_mm:.1f}" in text
+    assert LEVEL_NOT_IDENTIFIED in text
+    assert "nothing is closer" in binding_words(changed(result, binding_levels=()))
+    none = changed(result, required_separation_mm=None, binding_levels=())
+    assert "no required separation" in binding_words(none)
+
+
+def test_table_of_highest_doses_is_in_the_summary(results: dict[str, CaseResult]) -> None:
+    for name in ("coverage-first", "cord-first", "no dose"):
+        s = results[name].separation
+        assert s is not None
+        flat = " ".join(summary_text(results[name]).split())
+        assert all(highest_words(x) in flat for x in s.highest_doses)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "20.0 (18.0–22.0)"),
+        ({"interval_at_least": True}, "20.0 (18.0–22.0+)"),
+        ({"interval_gy": (0.0, 22.0)}, "20.0 (to 22.0)"),
+        ({"at_least": True}, "≥ 20.0"),
+        ({"dose_gy": None, "interval_gy": None}, "–"),
+    ],
+)
+def test_highest_dose_as_words(values: dict[str, Any], words: str) -> None:
+    row = HighestDose(3.0, 2, "row", 17.0, 20.0, (18.0, 22.0), False, False)
+    assert highest_words(replace(row, **values)) == words
+
+
+def test_a_converted_limit_is_marked(result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    assert derived_words(s) == ""
+    origin = DerivedFrom("hytec_cord_5", 5, 25.3, 2.0)
+    rows = (replace(s.highest_doses[0], fractions=6, limit=27.3, derived_from=origin),)
+    text = derived_words(replace(s, highest_doses=rows))
+    assert "not published: 27.3 Gy in 6 from hytec_cord_5, 25.3 Gy in 5, alpha/beta 2 Gy" in text
+    assert fraction_words(rows[0]) == "6 fractions*"

@@ -13,9 +13,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cordgap.analysis import CaseResult
+from cordgap.analysis import CaseResult, Settings, analyze
+from cordgap.case.case import Prescription
+from cordgap.dvh.metrics import parse_goal
 from cordgap.errors import DicomError, Finding, OptionError
 from cordgap.limits.protocol import available_protocols, load_protocol
+from cordgap.phantom import SpineDose, spine_case
 from cordgap.report.schema import load_schema, schema_names
 from cordgap.report.sheets import csv_texts, write_csv
 from cordgap.report.tables import (
@@ -191,7 +194,8 @@ def test_csv_holds_the_numbers_of_the_json(result: CaseResult, tmp_path: Path) -
     document = analysis_document(result)
     paths = write_csv(result, tmp_path)
     assert {p.name for p in paths} == {
-        "dvh.csv", "metrics.csv", "constraints.csv", "separation_curve.csv",
+        "dvh.csv", "metrics.csv", "constraints.csv", "separation_curve.csv", "sextants.csv",
+        "schedules.csv", "highest_doses.csv",
     }  # fmt: skip
     data = (tmp_path / "constraints.csv").read_bytes()
     assert data.count(b"\r\n") == data.count(b"\n")
@@ -208,3 +212,63 @@ def test_csv_defuses_names_that_are_formulas(results: dict[str, CaseResult]) -> 
     names = {row[1] for row in csv.reader(io.StringIO(sheets["metrics.csv"], newline=""))}
     assert "'=cmd|' /C calc'!A0" in names
     assert not any(name.startswith("=") for name in names)
+
+
+def test_sextants_and_tables_are_in_the_document(results: dict[str, CaseResult]) -> None:
+    for name in ("coverage-first", "cord-first", "ring"):
+        s = validate(analysis_document(results[name]))["separation"]
+        total = sum(x["resection_cc"] for x in s["sextants"])
+        assert total == pytest.approx(s["resection_cc"], abs=4e-6)  # 6 decimals each
+        assert s["worst_levels_mm"]
+        low, high = s["binding_levels"][0]["z_mm"]
+        assert low < high
+        gaps = [g for row in s["map"]["gap_mm"] for g in row if g is not None]
+        assert min(gaps) == pytest.approx(s["separation_mm"], abs=0.05)
+        assert len(s["map"]["centre_mm"]) == len(s["map"]["level_mm"])
+        shown_rows = {(x["separation_mm"], x["fractions"]) for x in s["highest_doses"]}
+        assert shown_rows >= {(mm, n) for mm in (0, 1, 2, 3, 4, 5) for n in (1, 2, 3, 5)}
+        for x in s["highest_doses"]:
+            assert (x["dose_gy"] is None) == (x["interval_gy"] is None)
+            assert x["dose_gy"] is not None or x["reason"]
+
+
+def test_what_stands_in_the_way_and_derived_limits_validate() -> None:
+    """A cord goal that is broken, the front alone within reach, and six fractions."""
+    case = spine_case(dose=SpineDose(cord_edge_gy=20.0), image=False)
+    settings = Settings(
+        reachable=("posterior",),
+        prescription=Prescription(24.0, 6, "option"),
+        constraints=(parse_goal("D0.035cc[Gy]<=17"),),
+        coverage=(parse_goal("D98%[%]>=85"),),
+    )
+    s = validate(separation_document(analyze(case, settings)))
+    assert s["status"] == "not reachable"
+    assert "anterior" in [x["name"] for x in s["in_the_way"]]
+    assert s["required_separation_mm"] is None
+    assert s["everywhere_interval_mm"][0] <= s["everywhere_mm"] <= s["everywhere_interval_mm"][1]
+    assert [x["name"] for x in s["sextants"] if x["reachable"]] == ["posterior"]
+    own = settings.prescription.fractions if settings.prescription else 0
+    assert all(x["derived_from"] is None for x in s["schedules"] if x["fractions"] == own)
+    protocol = replace(settings, constraints=(), reachable=())
+    rows = validate(separation_document(analyze(case, protocol)))["highest_doses"]
+    origin = next(x for x in rows if x["fractions"] == own)["derived_from"]
+    assert (origin["constraint_id"], origin["alpha_beta_gy"]) == ("hytec_cord_5", 2.0)
+
+
+def test_sheets_of_sextants_and_schedules(result: CaseResult) -> None:
+    document = analysis_document(result)
+    sheets = csv_texts(document)
+    s = document["separation"]
+    for name, rows in (
+        ("sextants.csv", s["sextants"]),
+        ("schedules.csv", s["schedules"]),
+        ("highest_doses.csv", s["highest_doses"]),
+    ):
+        read = list(csv.DictReader(io.StringIO(sheets[name])))
+        assert len(read) == len(rows)
+    first = next(
+        r for r in csv.DictReader(io.StringIO(sheets["highest_doses.csv"])) if r["dose_gy"]
+    )
+    match = next(x for x in s["highest_doses"] if x["dose_gy"] is not None)
+    low, high = match["interval_gy"]
+    assert (float(first["interval_low_gy"]), float(first["interval_high_gy"])) == (low, high)

@@ -14,13 +14,16 @@ from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
 from cordgap.separation.gap import (
     MAX_GAP_MM,
+    binding_levels,
     direction_deg,
     map_gaps,
     measure_gap,
     sextant_index,
+    sextant_of,
     summarise_sextants,
+    worst_levels,
 )
-from cordgap.separation.result import SEXTANTS
+from cordgap.separation.result import SEXTANTS, GapMap
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=15)
 # Two surfaces sampled every 0.25 mm, each right to about 0.02 mm where it is smooth.
@@ -106,10 +109,15 @@ def test_sextant_summary():
     # 90 degrees is the border of the two left sextants.
     left = min(rows["left anterolateral"].gap_mm, rows["left posterolateral"].gap_mm)
     assert left == pytest.approx(2.0, abs=SMOOTH_MM)
-    # Its nearest direction is 325 degrees: the face is 7 mm left of the axis, the point 2.87 right.
-    across = 7.0 + RADIUS * np.sin(np.radians(35))
+    # Its nearest direction is the border at 330 degrees: the face is 7 mm left of the axis, the
+    # point 2.5 right of it.
+    across = 7.0 + RADIUS * np.sin(np.radians(30))
     assert rows["right anterolateral"].gap_mm == pytest.approx(across, abs=SMOOTH_MM)
-    assert all(s.deficit_mm is None for s in rows.values())
+    assert all(s.deficit_mm is None and s.resection_cc is None for s in rows.values())
+    assert all(s.reachable for s in rows.values())
+    some = summarise_sextants(gaps, np.arange(6.0), ("posterior",))
+    assert [s.name for s in some if s.reachable] == ["posterior"]
+    assert [s.resection_cc for s in some] == list(range(6))
 
 
 @pytest.mark.parametrize("gap", [0.5, 3.0])
@@ -205,3 +213,99 @@ def test_moving_both_changes_nothing():
         surface([circle(RADIUS, CENTRE + shift)], -24.0, 24.0), surface([target + shift])
     )
     assert there.separation_mm == pytest.approx(here.separation_mm, abs=1e-6)
+
+
+# --- left and right, sextants, levels ---
+
+MIRRORED = [SEXTANTS.index(s) for s in (
+    "anterior", "right anterolateral", "right posterolateral", "posterior",
+    "left posterolateral", "left anterolateral",
+)]  # fmt: skip
+
+
+def mapped(tilt, radius, centre, middle, sign):
+    """Map of a leaning cord and a round target, as it is or mirrored in the sagittal plane."""
+    z = np.arange(-23.25, 24.0, 1.5)
+    flip = np.array([sign, 1.0])
+    contours = [ring(circle(RADIUS, tilt * v) * flip, float(v)) for v in z]
+    leaning = surface_of(build_solid(structure_from_contours(1, "SpinalCord", contours)))
+    target = surface([circle(radius, centre) * flip], middle - 6, middle + 6)
+    found = measure_gap(leaning, target)
+    return map_gaps(leaning.solid, target, found), found
+
+
+@SEEDED
+@given(geometry=neighbours())
+def test_mirrored_patient_gives_the_mirrored_map(geometry):
+    """Samples on the surfaces start elsewhere on the mirrored outline: 0.05 mm where it is smooth.
+
+    At rims of the target the nearest sample may be half a step off (0.13 mm).
+    """
+    tilt, radius, centre, middle = geometry
+    here, gap = mapped(tilt, radius, centre, middle, 1.0)
+    there, other = mapped(tilt, radius, centre, middle, -1.0)
+    assert other.separation_mm == pytest.approx(gap.separation_mm, abs=SMOOTH_MM)
+    columns = [int(j) for j in (-np.arange(72)) % 72]
+    np.testing.assert_allclose(here.level_mm, there.level_mm)
+    np.testing.assert_allclose(here.direction_deg, np.sort((-there.direction_deg) % 360))
+    one, two = here.gap_mm, there.gap_mm[:, columns]
+    both = np.isfinite(one) & np.isfinite(two)
+    # A cell at 20 mm may be known on one side only.
+    lone = np.isfinite(one) ^ np.isfinite(two)
+    assert (np.fmin(one, two)[lone] > MAX_GAP_MM - 0.2).all()
+    # One cell on each side is given the separation itself.
+    off = np.sort(np.abs(one - two)[both])
+    assert off[-3] <= 0.13
+    assert np.median(off) <= SMOOTH_MM
+    for i, row in enumerate(summarise_sextants(there)):
+        facing = summarise_sextants(here)[MIRRORED[i]]
+        assert (row.gap_mm is None) == (facing.gap_mm is None) or (
+            (row.gap_mm or facing.gap_mm) > MAX_GAP_MM - 0.2
+        )
+        if row.gap_mm is not None and facing.gap_mm is not None:
+            assert row.gap_mm == pytest.approx(facing.gap_mm, abs=0.13)
+
+
+def test_sextants_of_points_turn_round_the_cord_of_their_level():
+    """A cord that leans 0.3 mm/mm to the left: 20 mm higher its centre is 6 mm further left."""
+    z = np.arange(-23.25, 24.0, 1.5)
+    contours = [ring(circle(RADIUS, (0.3 * v, 0.0)), float(v)) for v in z]
+    leaning = surface_of(build_solid(structure_from_contours(1, "SpinalCord", contours)))
+    target = surface([box((0.0, -14.0), (8.0, 4.0))])
+    gaps = map_gaps(leaning.solid, target, measure_gap(leaning, target))
+    points = np.array([(3.0, 20.0, 0.0), (3.0, 20.0, 20.0), (3.0, -20.0, -20.0), (30.0, -9.0, 0.0)])
+    names = [SEXTANTS[i] for i in sextant_of(points, gaps)]
+    assert names == ["posterior", "posterior", "anterior", "left anterolateral"]
+    beside = np.array([(6.0, -2.0, 20.0), (6.0, -2.0, -20.0)])
+    assert [SEXTANTS[i] for i in sextant_of(beside, gaps)] == ["anterior", "left anterolateral"]
+
+
+def made_map(deficit):
+    deficit = np.array(deficit, float)
+    level = np.arange(len(deficit), dtype=float)
+    direction = np.arange(deficit.shape[1]) * (360.0 / deficit.shape[1])
+    centre = np.zeros((len(deficit), 2))
+    return GapMap(level, direction, 3.0 - deficit, deficit, centre)
+
+
+def test_levels_that_bind_are_runs_with_their_worst_level():
+    rows = [[0, 0], [1, 0], [2, 0.5], [2, 1], [0, 0], [0, 0.3], [0, 0]]
+    runs = binding_levels(made_map(rows))
+    assert [r.z_mm for r in runs] == [(0.5, 3.5), (4.5, 5.5)]
+    # Level 2 and 3 miss 2 mm both; level 3 misses more in all.
+    assert (runs[0].worst_mm, runs[0].gap_mm, runs[0].deficit_mm) == (3.0, 1.0, 2.0)
+    assert (runs[0].sextant, runs[1].sextant) == ("anterior", "posterior")
+    assert runs[1].direction_deg == 180.0
+    assert binding_levels(made_map([[0, 0], [0, 0]])) == ()
+
+
+def test_worst_levels_are_spread():
+    gaps = made_map(np.ones((40, 2)))
+    removed = np.r_[np.zeros(5), np.arange(30.0) + 1, np.zeros(5)]
+    levels = worst_levels(gaps, removed, most=3, apart_mm=5.0)
+    assert levels[0] == 34.0
+    assert len(levels) == 3
+    # The extent is 29 mm: a quarter of it is more than 5 mm.
+    assert min(abs(a - b) for a in levels for b in levels if a != b) >= 29 / 4
+    assert worst_levels(gaps, np.zeros(40)) == ()
+    assert worst_levels(gaps, np.eye(40)[7]) == (7.0,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,7 +16,9 @@ from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric
 from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
+from cordgap.separation.gap import map_gaps, measure_gap, sextant_of
 from cordgap.separation.resect import resection_inside_cc, sample_target
+from cordgap.separation.result import SEXTANTS
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=30)
 RADIUS, GAP, LENGTH, REACH = 5.0, 0.7, 18.0, 11.0
@@ -156,3 +159,53 @@ def test_resection_inside_a_canal():
     assert resection_inside_cc(cells(), 5.0, wide) == pytest.approx(
         cells().resection_cc(5.0), rel=1e-9
     )
+
+
+@cache
+def placed():
+    """The cells with their sextants."""
+    target = surface_of(solid_of([slab()], LENGTH / 2))
+    gaps = map_gaps(cord().solid, target, measure_gap(cord(), target))
+    return replace(cells(), sextant=sextant_of(cells().points_mm, gaps)), gaps
+
+
+@SEEDED
+@given(separation=st.floats(0.0, 10.0))
+def test_volumes_by_sextant_and_by_level_sum_to_the_resection(separation):
+    taken, gaps = placed()
+    whole = taken.resection_cc(separation)
+    assert taken.resection_by_sextant_cc(separation).sum() == pytest.approx(whole, abs=1e-12)
+    by_level = taken.resection_by_level_cc(separation, gaps.level_mm)
+    assert by_level.sum() == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.parametrize("separation", [2.0, 5.0])
+def test_volumes_by_sextant_of_a_slab_in_front(separation):
+    """Between two rays the removed part is an annular sector minus the triangle before the face.
+
+    1 %, or five cells: cells of 0.5 mm are taken or left as a whole.
+    """
+    taken, _ = placed()
+    found = taken.resection_by_sextant_cc(separation)
+    wide, face = RADIUS + separation, RADIUS + GAP
+    half = min(np.radians(30), np.arccos(face / wide))
+    exact = (half * wide**2 - face**2 * np.tan(half)) * LENGTH / 1000
+    assert found[0] == pytest.approx(exact, rel=0.01)
+    assert found[1] == pytest.approx(found[5], rel=0.01, abs=5 * 0.5**3 / 1000)
+    assert found[2:5].sum() == 0.0
+
+
+@SEEDED
+@given(
+    separation=st.floats(0.0, 10.0),
+    names=st.sets(st.sampled_from(SEXTANTS), min_size=1),
+)
+def test_what_cannot_be_reached_stays(separation, names):
+    taken, _ = placed()
+    some = taken.clear_only(names)
+    removed = some.resection_by_sextant_cc(separation)
+    whole = taken.resection_by_sextant_cc(separation)
+    reached = np.array([name in names for name in SEXTANTS])
+    np.testing.assert_allclose(removed, np.where(reached, whole, 0.0))
+    assert some.resection_cc(separation) == pytest.approx(removed.sum(), abs=1e-12)
+    assert not (taken.keep(separation) & ~some.keep(separation)).any()

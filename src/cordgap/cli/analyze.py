@@ -34,6 +34,7 @@ def analyze(
     max_mm: common.MaxOption = None,
     method: common.MethodOption = None,
     reachable: common.ReachableOption = None,
+    alpha_beta: common.AlphaBetaOption = None,
     level: common.LevelOption = None,
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
@@ -65,6 +66,7 @@ def analyze(
         level=level or [],
         method=method,
         reachable=reachable,
+        alpha_beta=alpha_beta,
         identify=identify,
     ).filled_from_file()
     code = run_analysis(options, out=out, json=json, quiet=quiet)

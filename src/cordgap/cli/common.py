@@ -24,6 +24,7 @@ SETTINGS_FILE = "cordgap.toml"
 RX_RANGE_GY = (0.01, 200.0)
 FRACTIONS_RANGE = (1, 60)
 MAX_RANGE_MM = (0.5, 20.0)
+ALPHA_BETA_RANGE_GY = (0.1, 30.0)
 ACCEPT_WORDS = ("frame-of-reference", "one-fraction")
 MethodName = Literal["trim", "plan-gradient", "population-falloff"]
 
@@ -116,6 +117,16 @@ ReachableOption = Annotated[
         metavar="SEXTANTS", help="Sextants surgery can clear: anterior,left-anterolateral."
     ),
 ]
+AlphaBetaOption = Annotated[
+    float | None,
+    typer.Option(
+        "--alpha-beta",
+        metavar="GY",
+        min=ALPHA_BETA_RANGE_GY[0],
+        max=ALPHA_BETA_RANGE_GY[1],
+        help="Alpha/beta of the cord for numbers of fractions without a published limit.",
+    ),
+]
 
 
 def start_logging(quiet: bool, verbose: int) -> None:
@@ -148,6 +159,7 @@ class PlanOptions:
     level: list[str] = field(default_factory=list)
     method: str | None = None
     reachable: str | None = None
+    alpha_beta: float | None = None
     identify: bool = False
     from_file: tuple[str, ...] = ()
 
@@ -258,6 +270,7 @@ class PlanOptions:
         """Return the settings of the analysis."""
         from cordgap.analysis import Settings
         from cordgap.dvh.metrics import parse_goal
+        from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
         from cordgap.separation.estimate import DEFAULT_MAX_MM, parse_sextants
 
         protocol = self.protocol
@@ -274,6 +287,7 @@ class PlanOptions:
             method=method,
             reachable=parse_sextants(self.reachable) if self.reachable is not None else (),
             max_mm=DEFAULT_MAX_MM if self.max_mm is None else self.max_mm,
+            alpha_beta_gy=CORD_ALPHA_BETA_GY if self.alpha_beta is None else self.alpha_beta,
             levels=self._levels(),
         )
 
@@ -338,6 +352,7 @@ _FILE_KEYS: dict[str, type] = {
     "level": list,
     "method": str,
     "reachable": str,
+    "alpha_beta": float,
 }
 _TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
 _RANGES: dict[str, tuple[float, float]] = {
@@ -345,6 +360,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "relative_dose_gy": RX_RANGE_GY,
     "fractions": FRACTIONS_RANGE,
     "max_mm": MAX_RANGE_MM,
+    "alpha_beta": ALPHA_BETA_RANGE_GY,
 }
 _ACCEPTED: dict[type, tuple[type, ...]] = {
     str: (str,),

@@ -25,6 +25,7 @@ def separation(
     max_mm: common.MaxOption = None,
     method: common.MethodOption = None,
     reachable: common.ReachableOption = None,
+    alpha_beta: common.AlphaBetaOption = None,
     level: common.LevelOption = None,
     json: common.JsonOption = False,
     quiet: common.QuietOption = False,
@@ -63,6 +64,7 @@ def separation(
         level=level or [],
         method=method,
         reachable=reachable,
+        alpha_beta=alpha_beta,
     ).filled_from_file()
     named = {name.strip().casefold() for name in (options.cord, options.target) if name}
 

@@ -1,8 +1,13 @@
-"""The axial plane through the smallest gap, as seen from the feet: patient right on the left."""
+"""Axial planes through the smallest gap and the worst levels, seen from the feet.
+
+Patient right is on the left, whatever the orientation of the patient on the table: points are in
+patient coordinates, and R and L stand on the picture.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +23,8 @@ from cordgap.errors import StructureError
 from cordgap.report.numbers import shown
 from cordgap.report.sentence import gap_level_mm, level_label
 from cordgap.report.style import BLACK, YELLOW, label, role_colour
-from cordgap.separation.gap import centroid_mm
-from cordgap.separation.result import Separation
+from cordgap.separation.gap import centroid_mm, sextant_of
+from cordgap.separation.result import SEXTANTS, Separation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,18 +33,22 @@ FloatArray = NDArray[np.float64]
 Artists = dict[str, list[Any]]
 
 VIEW_MM = 70.0
+# Of planes beside each other: closer, with the dose of the limit alone.
+CLOSE_VIEW_MM = 48.0
 _STEP_MM = 0.25
 # Soft-tissue window: centre 40 HU, width 400 HU.
 _WINDOW_HU = (-160.0, 240.0)
 _ISODOSES_PERCENT = (30.0, 50.0, 70.0, 90.0, 100.0, 110.0)
 # An isodose this close to the dose of the limit is left out beside it.
 _TOO_CLOSE_PERCENT = 3.0
-# Labels of isodoses keep this far from the middle of the picture, along x or y.
-_LABEL_MM = (16.0, 31.0)
+# Labels of isodoses keep this far from the middle of the picture, as shares of the view.
+_LABEL_SHARE = (0.23, 0.44)
 # What labels keep clear of, as a share of the view: R, L, A, P, the scale.
 _MARK_PLACES = {
     "R": (0.02, 0.5), "L": (0.98, 0.5), "A": (0.5, 0.02), "P": (0.5, 0.98), "scale": (0.13, 0.95),
 }  # fmt: skip
+# As many planes stand beside each other.
+_MOST_LEVELS = 3
 # The gap is drawn on planes this near to it.
 _GAP_REACH_MM = 1.0
 
@@ -52,6 +61,10 @@ class _View:
     y_mm: FloatArray
     z_mm: float
     dark: bool
+
+    @property
+    def size_mm(self) -> float:
+        return float(self.x_mm[-1] - self.x_mm[0])
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -78,13 +91,60 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     dict
         The artists: ``image``, ``isodoses``, ``contours``, ``removal``, ``gap``, ``marks``.
     """
-    s = result.separation
     solids = _solids(result)
     z = _plane_mm(result, solids, z_mm)
-    view = _view(result, solids, z)
+    artists = _draw_plane(ax, result, solids, z)
+    ax.set_title(f"Axial plane z = {shown(z, 1)} mm; {label(level_label(result, z), 60)}")
+    _legend(ax, artists, -0.01)
+    return artists
+
+
+def plot_levels(ax: Axes, result: CaseResult) -> list[Artists]:
+    """Draw the axial planes with most to remove, most first, beside each other.
+
+    Parameters
+    ----------
+    ax : Axes
+        Turned off; the planes are drawn on insets.
+    result : CaseResult
+
+    Returns
+    -------
+    list of dict
+        The artists of each plane as in :func:`plot_axial`, and ``axes``.
+    """
+    ax.set_axis_off()
+    levels = result.separation.worst_levels_mm if result.separation else ()
+    if not levels:
+        ax.set_title("Planes with most to remove")
+        words = "nothing is to be removed, or no separation is known"
+        ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+        return []
+    ax.set_title("Planes with most to remove", pad=26)
+    solids = _solids(result)
+    planes = []
+    for i, z in enumerate(levels):
+        inset = ax.inset_axes((i / _MOST_LEVELS, 0.0, 0.97 / _MOST_LEVELS, 1.0))
+        artists = _draw_plane(inset, result, solids, z, size_mm=CLOSE_VIEW_MM)
+        name = label(f"z = {shown(z, 1)} mm; {level_label(result, z)}", 70)
+        inset.set_title("\n".join(wrap(name, 36)), fontsize=7.5, pad=4)
+        planes.append(artists | {"axes": [inset]})
+    _legend(ax, planes[0], -0.02)
+    return planes
+
+
+def _draw_plane(
+    ax: Axes,
+    result: CaseResult,
+    solids: list[tuple[Structure, Solid]],
+    z_mm: float,
+    size_mm: float = VIEW_MM,
+) -> Artists:
+    s = result.separation
+    view = _view(result, solids, z_mm, size_mm)
     artists: Artists = {"image": [], "isodoses": [], "contours": [], "removal": []}
     if result.case.image is not None:
-        hu = sample_plane(result.case.image, view.x_mm, view.y_mm, z)
+        hu = sample_plane(result.case.image, view.x_mm, view.y_mm, z_mm)
         low, high = _WINDOW_HU
         artists["image"] = [
             ax.imshow(hu, cmap="gray", vmin=low, vmax=high, extent=view.extent, aspect="equal")
@@ -96,14 +156,16 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     artists["marks"] = _draw_marks(ax, view)
     ax.set(xlim=view.extent[:2], ylim=view.extent[2:], xticks=[], yticks=[])
     ax.set_aspect("equal")
-    ax.set_title(f"Axial plane z = {shown(z, 1)} mm; {label(level_label(result, z), 60)}")
+    return artists
+
+
+def _legend(ax: Axes, artists: Artists, down: float) -> None:
     handles = [a for a in [*artists["contours"], *artists["removal"]] if a.get_label()]
     if handles:
         ax.legend(
             handles, [h.get_label() for h in handles], loc="upper left", ncols=min(3, len(handles)),
-            bbox_to_anchor=(0.0, -0.01), borderaxespad=0.0, handlelength=1.4,
+            bbox_to_anchor=(0.0, down), borderaxespad=0.0, handlelength=1.4,
         )  # fmt: skip
-    return artists
 
 
 def sample_plane(grid: ScalarGrid, x_mm: FloatArray, y_mm: FloatArray, z_mm: float) -> FloatArray:
@@ -172,7 +234,9 @@ def _plane_mm(
     return float(np.mean(solids[-1][1].z_range_mm)) if solids else 0.0
 
 
-def _view(result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float) -> _View:
+def _view(
+    result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float, size_mm: float
+) -> _View:
     rings = solids[-1][1].section_at(z_mm) if solids else []
     if rings:
         centre = centroid_mm(rings)
@@ -180,7 +244,7 @@ def _view(result: CaseResult, solids: list[tuple[Structure, Solid]], z_mm: float
         centre = np.array(result.separation.closest_cord_point_mm[:2])
     else:
         centre = np.zeros(2)
-    half = np.arange(-VIEW_MM / 2, VIEW_MM / 2 + _STEP_MM / 2, _STEP_MM)
+    half = np.arange(-size_mm / 2, size_mm / 2 + _STEP_MM / 2, _STEP_MM)
     return _View(centre[0] + half, centre[1] + half, z_mm, result.case.image is not None)
 
 
@@ -209,14 +273,20 @@ def _draw_contours(ax: Axes, solids: list[tuple[Structure, Solid]], view: _View)
 def _draw_removal(
     ax: Axes, result: CaseResult, solids: list[tuple[Structure, Solid]], view: _View
 ) -> list[Any]:
-    """Tint the target on this plane that is closer to the cord, in 3D, than required."""
+    """Tint the target on this plane that is closer to the cord, in 3D, than required.
+
+    A dashed line inside the target shows how far what is to be made reaches. Where surgery can
+    clear some sextants only, what stays in the others is not tinted.
+    """
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     s = result.separation
     if s is None or s.required_separation_mm is None or len(solids) < 2:
         return []
     required = s.required_separation_mm
-    if required <= s.separation_mm:
+    farthest = max(required, s.make_mm or 0.0)
+    if farthest <= s.separation_mm:
         return []
     cord, target = solids[-1][1], solids[0][1]
     rings = target.section_at(view.z_mm)
@@ -224,21 +294,35 @@ def _draw_removal(
         return []
     points = view.points
     inside = np.flatnonzero(inside_rings(rings, points[:, :2]))
-    reach = (view.z_mm - required - 1.0, view.z_mm + required + 1.0)
+    names = [x.name for x in s.sextants if x.reachable]
+    if len(names) < len(SEXTANTS):
+        can = np.array([name in names for name in SEXTANTS])
+        inside = inside[can[sextant_of(points[inside], s.map)]]
+    reach = (view.z_mm - farthest - 1.0, view.z_mm + farthest + 1.0)
     surface = surface_of(cord, z_range_mm=reach)
     if not inside.size or not len(surface.points_mm):
         return []
-    distance = np.full(len(points), np.inf)
-    distance[inside] = surface.distance_mm(points[inside], limit_mm=required + 1.0)
-    mask = (distance < required).reshape(view.y_mm.size, view.x_mm.size)
-    if not mask.any():
-        return []
-    ax.contourf(
-        view.x_mm, view.y_mm, mask.astype(float), levels=[0.5, 1.5], colors=[YELLOW], alpha=0.75,
-        hatches=["////"], zorder=1.5,
-    )  # fmt: skip
-    text = f"closer than the required {shown(required, 1, 'mm')}"
-    return [Patch(facecolor=YELLOW, hatch="////", label=text)]
+    each = np.full(len(points), np.nan)
+    each[inside] = surface.distance_mm(points[inside], limit_mm=farthest + 1.0)
+    distance = each.reshape(view.y_mm.size, view.x_mm.size)
+    handles: list[Any] = []
+    mask = distance < required
+    if required > s.separation_mm and mask.any():
+        ax.contourf(
+            view.x_mm, view.y_mm, mask.astype(float), levels=[0.5, 1.5], colors=[YELLOW],
+            alpha=0.75, hatches=["////"], zorder=1.5,
+        )  # fmt: skip
+        text = f"closer than the required {shown(required, 1, 'mm')}"
+        handles.append(Patch(facecolor=YELLOW, hatch="////", label=text))
+    if s.make_mm is not None and np.nanmin(distance) < s.make_mm < np.nanmax(distance):
+        ax.contour(
+            view.x_mm, view.y_mm, np.ma.masked_invalid(np.minimum(distance, farthest + 1.0)),
+            levels=[s.make_mm], colors=[YELLOW], linewidths=1.6, linestyles="dashed", zorder=1.6,
+        ).set_path_effects(_stroke(2.6, "black"))  # fmt: skip
+        text = f"{shown(s.make_mm, 1, 'mm')} from the cord (make)"
+        handles.append(Line2D([], [], color=YELLOW, ls="--", lw=1.6, label=text,
+                              path_effects=_stroke(2.6, "black")))  # fmt: skip
+    return handles
 
 
 def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
@@ -253,10 +337,12 @@ def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
     levels = [p for p in _ISODOSES_PERCENT if limit is None or abs(p - limit) > _TOO_CLOSE_PERCENT]
     ink, halo = ("white", "black") if view.dark else ("#333333", "white")
     artists = []
-    taken = [np.array(place) * VIEW_MM for place in _MARK_PLACES.values()]
+    taken = [np.array(place) * view.size_mm for place in _MARK_PLACES.values()]
     if result.separation is not None:
         place = _gap_words_place(result.separation, view)
         taken.append(np.array(place) - [view.x_mm[0], view.y_mm[0]])
+    if view.size_mm < VIEW_MM:
+        levels = []
     for values, width, style in ((levels, 0.9, "solid"), ([limit], 1.8, "dashed")):
         inside = [v for v in values if v is not None and percent.min() < v < percent.max()]
         if not inside:
@@ -289,8 +375,8 @@ def _place(
     """Point of an isodose for its label: away from the cord, the edge and other labels."""
     origin = np.array([view.x_mm[0], view.y_mm[0]])
     places = vertices - origin
-    radius = np.abs(places - VIEW_MM / 2).max(axis=1)
-    free = places[(radius > _LABEL_MM[0]) & (radius < _LABEL_MM[1])]
+    radius = np.abs(places / view.size_mm - 0.5).max(axis=1)
+    free = places[(radius > _LABEL_SHARE[0]) & (radius < _LABEL_SHARE[1])]
     if not len(free):
         return None
     nearest = np.min([np.linalg.norm(free - p, axis=1) for p in taken], axis=0)
@@ -335,7 +421,7 @@ def _gap_words_place(s: Separation, view: _View) -> tuple[float, float]:
     y = 0.5 * (s.closest_cord_point_mm[1] + s.closest_target_point_mm[1])
     side = -1.0 if x < view.x_mm.mean() else 1.0
     down = 5.0 if y > view.y_mm.mean() + 2.0 else -5.0
-    return float(view.x_mm.mean() + side * 0.36 * VIEW_MM), y + down
+    return float(view.x_mm.mean() + side * 0.36 * view.size_mm), y + down
 
 
 def _draw_marks(ax: Axes, view: _View) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Two pages of A4: the first for the surgeon, the second for the physicist."""
+"""Three pages of A4: how far and where for the surgeon, doses and sources for the physicist."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from cordgap.analysis import CaseResult
 from cordgap.errors import SAFETY_SENTENCES
-from cordgap.report.axial import plot_axial
-from cordgap.report.figures import plot_dvh, plot_separation
+from cordgap.report.axial import plot_axial, plot_levels
+from cordgap.report.figures import plot_dvh, plot_map, plot_separation
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
 from cordgap.report.sentence import (
     LEVEL_NOT_IDENTIFIED,
     answer_sentence,
+    binding_words,
     coverage_verdict,
+    derived_words,
+    fraction_words,
     gap_level_mm,
+    highest_by_separation,
+    highest_reasons,
+    highest_words,
     interval_words,
     level_label,
     method_words,
@@ -26,7 +32,7 @@ from cordgap.report.sentence import (
     volume_at_make_cc,
 )
 from cordgap.report.style import BLACK, GREY, RC, VERMILION, label
-from cordgap.separation.result import Separation
+from cordgap.separation.result import HighestDose, Separation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +128,7 @@ class _Column:
 
 
 def document_pdf(result: CaseResult, *, identify: bool = False) -> bytes:
-    """Return ``report.pdf``: two pages with embedded fonts, the same bytes for the same result."""
+    """Return ``report.pdf``: three pages, fonts embedded, the same bytes for the same result."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import PdfPages
@@ -137,7 +143,7 @@ def document_pdf(result: CaseResult, *, identify: bool = False) -> bytes:
         "ModDate": None,
     }
     with matplotlib.rc_context(RC), PdfPages(buffer, metadata=metadata) as pages:
-        for number, fill in enumerate((_surgeon, _physicist), start=1):
+        for number, fill in enumerate(_PAGES, start=1):
             page = Figure(figsize=size)
             FigureCanvasAgg(page)
             _frame(page, result, number, identify)
@@ -155,8 +161,8 @@ def _frame(page: Figure, result: CaseResult, number: int, identify: bool) -> Non
     column.y = _PAGE_MM[1] - _MARGIN_MM - 5.0
     column.text(" ".join(SAFETY_SENTENCES), 7.0, color=GREY)
     page.text(
-        1 - _MARGIN_MM / _PAGE_MM[0], 8.0 / _PAGE_MM[1], f"page {number} of 2", fontsize=7.0,
-        color=GREY, ha="right", va="bottom",
+        1 - _MARGIN_MM / _PAGE_MM[0], 8.0 / _PAGE_MM[1], f"page {number} of {len(_PAGES)}",
+        fontsize=7.0, color=GREY, ha="right", va="bottom",
     )  # fmt: skip
 
 
@@ -241,6 +247,67 @@ def _findings(column: _Column, findings: Sequence[Any], size: float) -> None:
         column.text(f"•  {text}", size)
 
 
+def _where(page: Figure, result: CaseResult) -> None:
+    """The map, the planes with most to remove, and what an achieved separation allows."""
+    s = result.separation
+    width = _PAGE_MM[0] - 2 * _MARGIN_MM
+    top = _Column(page, _MARGIN_MM, width, 15.0)
+    top.text("Where, and what could be given", 13.0, weight="bold")
+    top.gap(1.0)
+    level = level_label(result, gap_level_mm(s))
+    unnamed = level == LEVEL_NOT_IDENTIFIED
+    top.text(level, 10.0, weight="bold", color=VERMILION if unnamed else BLACK)
+    binding = binding_words(result)
+    top.text(binding[0].upper() + binding[1:], 8.5)
+    if s is not None and s.in_the_way:
+        words = ", ".join(
+            f"{x.name} ({shown(x.gap_mm, 1, 'mm')} from the cord)" for x in s.in_the_way
+        )
+        top.text(f"In the way, cannot be cleared: {words}", 8.5, weight="bold", color=VERMILION)
+    start = top.y + 17.0
+    plot_map(_axes(page, _MARGIN_MM + 14.0, start, 168.0, 54.0), result)
+    for ax in page.axes:
+        ax.set_title(ax.get_title(loc="left").split("\n")[0], fontsize=8.5, loc="left")
+    start += 54.0 + 40.0
+    plot_levels(_axes(page, _MARGIN_MM, start, width, 57.0), result)
+    below = _Column(page, _MARGIN_MM, width, start + 57.0 + 11.0)
+    if s is None:
+        return
+    _highest(below, s)
+
+
+def _fraction_head(x: HighestDose) -> str:
+    limit = "no limit" if x.limit is None else f"limit {round(x.limit, 1):g} Gy"
+    return f"{fraction_words(x)} ({limit})"
+
+
+def _highest(column: _Column, s: Separation) -> None:
+    table = highest_by_separation(s)
+    column.heading("Highest dose [Gy] that an achieved separation allows")
+    if not table:
+        column.text("none", 7.5)
+        return
+    first = table[0][1]
+    share = 0.88 / len(first)
+    column.table(
+        ["achieved", *(_fraction_head(x) for x in first)],
+        [[f"{mm:g} mm", *(highest_words(x) for x in row)] for mm, row in table],
+        (0.12, *([share] * len(first))),
+        7.5,
+    )
+    notes = [f"{NO_NUMBER} {reason}" for reason in highest_reasons(s)]
+    notes.append(
+        "Cord limit and headline coverage are kept; in brackets, the doses at which the ends of "
+        "the interval of the separation reach it. + and ≥: the plan is not scaled further. Other "
+        "organs are not looked at."
+    )
+    if derived_words(s):
+        notes.append(derived_words(s))
+    for note in notes:
+        if column.has_room(2, 7.0):
+            column.text(note, 7.0, color=GREY)
+
+
 def _physicist(page: Figure, result: CaseResult) -> None:
     """Doses, constraints with sources, the curve, goals, schedules, findings, versions."""
     s = result.separation
@@ -312,7 +379,9 @@ def _goals_and_schedules(body: _Column, s: Separation) -> None:
         [
             (
                 prescription_words_of(x.dose_gy, x.fractions),
-                NO_NUMBER if x.limit is None else f"{x.limit:g} Gy",
+                NO_NUMBER
+                if x.limit is None
+                else f"{shown(x.limit, 1, 'Gy')}{'*' if x.derived_from else ''}",
                 x.constraint_id or NO_NUMBER,
                 shown(x.required_separation_mm),
                 shown_range(x.interval_mm),
@@ -343,3 +412,6 @@ def _provenance(body: _Column, result: CaseResult) -> None:
             continue
         body.text(f"{file.kind.upper()} {file.sop_instance_uid}", 6.5)
         body.text(f"    sha256 {file.sha256 or 'not known'}", 6.5)
+
+
+_PAGES = (_surgeon, _where, _physicist)

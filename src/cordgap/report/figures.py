@@ -11,10 +11,9 @@ import numpy as np
 
 from cordgap.analysis import CaseResult
 from cordgap.dvh.metrics import parse_metric
-from cordgap.dvh.solid import build_solid
 from cordgap.dvh.structures import StructureResult
 from cordgap.limits.constraint import ConstraintResult
-from cordgap.report.axial import Artists, plot_axial
+from cordgap.report.axial import Artists, plot_axial, plot_levels
 from cordgap.report.files import write_file
 from cordgap.report.numbers import shown, shown_range
 from cordgap.report.sentence import cord_word, gap_level_mm, interval_words, level_label
@@ -31,7 +30,7 @@ from cordgap.report.style import (
     label,
     role_colour,
 )
-from cordgap.separation.gap import centroid_mm, direction_deg
+from cordgap.separation.gap import direction_deg
 from cordgap.separation.result import CurvePoint, Separation
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ __all__ = [
     "figure_bytes",
     "plot_axial",
     "plot_dvh",
+    "plot_levels",
     "plot_map",
     "plot_separation",
     "save_figures",
@@ -221,11 +221,11 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
     Returns
     -------
     dict
-        ``map``, ``required`` (contour), ``closest``, ``colorbar``.
+        ``map``, ``required`` (contour), ``closest``, ``colorbar``, ``sides``.
     """
     from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
 
-    artists: Artists = {k: [] for k in ("map", "required", "closest", "colorbar")}
+    artists: Artists = {k: [] for k in ("map", "required", "closest", "colorbar", "sides")}
     s = result.separation
     ax.set_title("Gap [mm] by level and direction")
     if s is None or not s.map.level_mm.size or not np.isfinite(s.map.gap_mm).any():
@@ -233,13 +233,17 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
         return artists
     direction, gap = _unroll(s.map.direction_deg, s.map.gap_mm)
     level = s.map.level_mm
-    required = s.required_separation_mm
+    required, word = s.required_separation_mm, "required"
+    if required is None and s.everywhere_mm is not None:
+        required, word = s.everywhere_mm, "all-round need of"
     top = max(float(np.nanmax(gap)), 1.0)
     shades, norm, title = ["#FFFFFF", BLUE], Normalize(0.0, top), "Gap [mm] by level and direction"
     if required is not None and required > 0.0:
         shades = [VERMILION, "#FFFFFF", BLUE]
         norm = TwoSlopeNorm(required, 0.0, max(top, 1.05 * required))
-        title = f"Gap [mm]; orange is closer than the required {shown(required, 1, 'mm')}"
+        title = f"Gap [mm]; orange is closer than the {word} {shown(required, 1, 'mm')}"
+    if not all(x.reachable for x in s.sextants):
+        title += "; hatched: not cleared"
     colours = LinearSegmentedColormap.from_list("gap", shades).with_extremes(bad="#D9D9D9")
     half = 0.5 * float(direction[1] - direction[0])
     step = 0.5 * float(level[1] - level[0]) if level.size > 1 else 0.5
@@ -255,7 +259,10 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
             linewidths=1.2,
         )  # fmt: skip
         artists["required"] = [lines]
-    towards = _direction_of_gap(result, s)
+    _hatch_unreachable(ax, s)
+    for z in s.worst_levels_mm:
+        ax.axhline(z, color=BLACK, lw=0.8, ls="--")
+    towards = _direction_of_gap(s)
     if towards is not None:
         artists["closest"] = list(
             ax.plot(
@@ -264,32 +271,51 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
         )
     for edge in (-150, -90, -30, 30, 90, 150):
         ax.axvline(edge, color=GREY, lw=0.6, ls=":")
-    ticks = {
-        -180: "posterior", -120: "right\npostero-\nlateral", -60: "right\nantero-\nlateral",
-        0: "anterior", 60: "left\nantero-\nlateral", 120: "left\npostero-\nlateral",
-        180: "posterior",
-    }  # fmt: skip
-    ax.set_xticks(list(ticks), list(ticks.values()), fontsize=8)
+    ticks = {-180: 3, -120: 4, -60: 5, 0: 0, 60: 1, 120: 2, 180: 3}
+    ax.set_xticks(list(ticks), [_sextant_tick(s, i) for i in ticks.values()], fontsize=8)
+    sides = ax.secondary_xaxis("top")
+    sides.set_xticks(
+        [-180, -90, 0, 90, 180], ["posterior", "RIGHT", "anterior", "LEFT", "posterior"],
+        fontsize=9, fontweight="bold",
+    )  # fmt: skip
+    artists["sides"] = [sides]
+    ax.set_xlabel("cross: smallest gap; dashed: planes with most to remove; grey: over 20 mm")
     ax.set(ylabel="Level z [mm], towards the head", xlim=extent[:2], ylim=extent[2:])
     ax.set_title(f"{title}\n{label(level_label(result, gap_level_mm(s)), 60)}")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, fraction=0.05)
-    bar.set_label("Gap [mm]; cross: smallest; grey: over 20 mm")
+    bar.set_label("Gap [mm]")
     artists["colorbar"] = [bar]
     return artists
 
 
-def _direction_of_gap(result: CaseResult, s: Separation) -> float | None:
+def _sextant_tick(s: Separation, index: int) -> str:
+    """Name of a sextant with its gap and what is removed there, a few characters a line."""
+    x = s.sextants[index]
+    name = x.name.replace(" ", "\n").replace("lateral", "-\nlateral")
+    gap = "over 20 mm" if x.gap_mm is None else shown(x.gap_mm, 1, "mm")
+    return f"{name}\n{gap}" + (f"\n{shown(x.resection_cc, 2, 'cc')}" if x.resection_cc else "")
+
+
+def _hatch_unreachable(ax: Axes, s: Separation) -> None:
+    """Hatch the sextants that surgery cannot clear."""
+    for i, x in enumerate(s.sextants):
+        for centre in (60.0 * i - 360.0, 60.0 * i):
+            if not x.reachable and -180.0 - 30.0 < centre <= 180.0:
+                ax.axvspan(
+                    max(centre - 30.0, -180.0), min(centre + 30.0, 180.0), fill=False, hatch="//",
+                    ec=GREY, lw=0.0,
+                )  # fmt: skip
+
+
+def _direction_of_gap(s: Separation) -> float | None:
     """Direction of the smallest gap from the cord centroid, from -180 to 180 degrees."""
-    if result.cord is None:
-        return None
     x, y, z = s.closest_cord_point_mm
-    settings = result.settings
-    solid = build_solid(result.cord.structure, between=settings.between, ends=settings.ends)
-    rings = solid.section_at(z)
-    if not rings:
+    known = np.isfinite(s.map.centre_mm).all(axis=1)
+    if not known.any():
         return None
-    centre = centroid_mm(rings)
-    towards = float(direction_deg(np.array(x - centre[0]), np.array(y - centre[1])))
+    level, centre = s.map.level_mm[known], s.map.centre_mm[known]
+    cx, cy = (np.interp(z, level, centre[:, i]) for i in (0, 1))
+    towards = float(direction_deg(np.array(x - cx), np.array(y - cy)))
     return (towards + 180.0) % 360.0 - 180.0
 
 
@@ -316,11 +342,12 @@ def _legend_below(ax: Axes, handles: list[Any], names: list[str], *, columns: in
     )  # fmt: skip
 
 
-_PLOTS: dict[str, tuple[Callable[[Axes, CaseResult], Artists], tuple[float, float]]] = {
+_PLOTS: dict[str, tuple[Callable[[Axes, CaseResult], Any], tuple[float, float]]] = {
     "axial": (plot_axial, (6.4, 7.2)),
     "dvh": (plot_dvh, (7.2, 5.4)),
     "separation": (plot_separation, (7.2, 5.0)),
-    "map": (plot_map, (7.2, 5.4)),
+    "map": (plot_map, (7.2, 5.8)),
+    "levels": (plot_levels, (13.2, 5.6)),
 }
 FIGURE_NAMES = tuple(_PLOTS)
 

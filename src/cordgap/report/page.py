@@ -12,8 +12,14 @@ from cordgap.report.figures import FIGURE_NAMES, draw_figure, figure_bytes
 from cordgap.report.numbers import shown, shown_range
 from cordgap.report.sentence import (
     answer_sentence,
+    binding_words,
     coverage_verdict,
+    derived_words,
+    fraction_words,
     gap_level_mm,
+    highest_by_separation,
+    highest_reasons,
+    highest_words,
     interval_words,
     level_label,
     method_words,
@@ -27,7 +33,9 @@ _ALT = {
     "closer to the cord than required; patient right is on the left",
     "dvh": "Dose-volume histograms with the limits",
     "separation": "Required separation: the curve it is read from, its interval, what is there",
-    "map": "Gap by level and direction around the cord",
+    "map": "Gap by level and direction around the cord, unrolled: right, anterior, left",
+    "levels": "Axial planes with most to remove, with contours and what lies closer to the cord "
+    "than required; patient right is on the left",
 }
 
 
@@ -50,6 +58,8 @@ def page_html(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(num=shown, span=_span, role=role_word, coverage=coverage_verdict)
+    environment.filters.update(highest=highest_words, fractions=fraction_words)
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     source = files("cordgap.report") / "templates" / "report.html"
     template = environment.from_string(source.read_text(encoding="utf-8"))
     drawn = dict(figures or {})
@@ -64,10 +74,14 @@ def page_html(
         interval_name=interval_words(s) if s is not None else None,
         level=level_label(result, gap_level_mm(s)),
         prescription=prescription_words(result.prescription),
-        figures=[
-            {"name": name, "alt": _ALT[name], "data": b64encode(drawn[name]).decode("ascii")}
+        binding=binding_words(result),
+        highest=highest_by_separation(s) if s is not None else [],
+        highest_reasons=highest_reasons(s) if s is not None else [],
+        derived=derived_words(s) if s is not None else "",
+        figures={
+            name: {"alt": _ALT[name], "data": b64encode(drawn[name]).decode("ascii")}
             for name in FIGURE_NAMES
-        ],
+        },
     )
 
 

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from cordgap.case.case import InputFile, Prescription
 from cordgap.errors import Finding
-from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all
+from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
     from cordgap.dvh.structures import StructureResult
     from cordgap.limits.constraint import Constraint, ConstraintResult
+    from cordgap.separation.result import (
+        DerivedFrom,
+        GapMap,
+        HighestDose,
+        Schedule,
+        Separation,
+        Sextant,
+    )
 
 Document = dict[str, Any]
 
@@ -74,10 +82,97 @@ def settings_part(result: CaseResult) -> Document:
         "method": s.method,
         "max_mm": rounded(s.max_mm, MM_DIGITS),
         "reachable": list(s.reachable),
+        "alpha_beta_gy": rounded(s.alpha_beta_gy),
         "levels": [
             {"name": name, "z_mm": [rounded(low, MM_DIGITS), rounded(high, MM_DIGITS)]}
             for name, low, high in s.levels
         ],
+    }
+
+
+def gap_map_part(gaps: GapMap, reason: str) -> Document:
+    """Return the map as arrays, level by direction."""
+    deficit = gaps.deficit_mm
+    return {
+        "level_mm": rounded_all(gaps.level_mm, MM_DIGITS),
+        "direction_deg": rounded_all(gaps.direction_deg, MM_DIGITS),
+        "gap_mm": [rounded_all(row, MM_DIGITS) for row in gaps.gap_mm],
+        "deficit_mm": None if deficit is None else [rounded_all(r, MM_DIGITS) for r in deficit],
+        "centre_mm": [rounded_all(row, MM_DIGITS) for row in gaps.centre_mm],
+        "reason": f"null: {reason}; deficit_mm as a whole is null without a required separation",
+    }
+
+
+def binding_levels_part(result: CaseResult, s: Separation) -> list[Document]:
+    """Return the runs of levels at which the target is closer than required."""
+    from cordgap.report.sentence import level_label
+
+    return [
+        {
+            "z_mm": rounded_pair(x.z_mm),
+            "worst_z_mm": rounded(x.worst_mm, MM_DIGITS),
+            "gap_mm": rounded(x.gap_mm, MM_DIGITS),
+            "deficit_mm": rounded(x.deficit_mm, MM_DIGITS),
+            "direction_deg": rounded(x.direction_deg, MM_DIGITS),
+            "sextant": x.sextant,
+            "label": level_label(result, x.worst_mm),
+        }
+        for x in s.binding_levels
+    ]
+
+
+def sextant_part(sextant: Sextant, far: str) -> Document:
+    """Return one sextant: its gap, what is missing, what is removed there."""
+    return {
+        "name": sextant.name,
+        "gap_mm": rounded(sextant.gap_mm, MM_DIGITS),
+        "level_mm": rounded(sextant.level_mm, MM_DIGITS),
+        "deficit_mm": rounded(sextant.deficit_mm, MM_DIGITS),
+        "resection_cc": rounded(sextant.resection_cc, CC_DIGITS),
+        "reachable": sextant.reachable,
+        "reason": None if sextant.gap_mm is not None else far,
+    }
+
+
+def schedule_part(x: Schedule) -> Document:
+    """Return the separation that one schedule needs."""
+    return {
+        "dose_gy": rounded(x.dose_gy),
+        "fractions": int(x.fractions),
+        "constraint_id": x.constraint_id,
+        "limit": rounded(x.limit),
+        "derived_from": _derived_part(x.derived_from),
+        "required_separation_mm": rounded(x.required_separation_mm, MM_DIGITS),
+        "interval_mm": rounded_pair(x.interval_mm),
+        "question": x.question,
+        "reason": x.reason,
+    }
+
+
+def highest_dose_part(x: HighestDose) -> Document:
+    """Return the highest dose that one achieved separation allows."""
+    return {
+        "separation_mm": rounded(x.separation_mm, MM_DIGITS),
+        "fractions": int(x.fractions),
+        "constraint_id": x.constraint_id,
+        "limit": rounded(x.limit),
+        "derived_from": _derived_part(x.derived_from),
+        "dose_gy": rounded(x.dose_gy),
+        "at_least": x.at_least,
+        "interval_gy": rounded_pair(x.interval_gy),
+        "interval_at_least": x.interval_at_least,
+        "reason": x.reason,
+    }
+
+
+def _derived_part(derived: DerivedFrom | None) -> Document | None:
+    if derived is None:
+        return None
+    return {
+        "constraint_id": derived.constraint_id,
+        "fractions": int(derived.fractions),
+        "limit": rounded(derived.limit),
+        "alpha_beta_gy": rounded(derived.alpha_beta_gy),
     }
 
 

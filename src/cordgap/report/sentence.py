@@ -5,6 +5,7 @@ Page, PDF and command line print the same sentence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,15 @@ from cordgap.case.case import Prescription
 from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
-from cordgap.report.numbers import shown, shown_range
-from cordgap.separation.result import CoverageGoal, Question, Separation, Verdict
+from cordgap.report.numbers import NO_NUMBER, shown, shown_range
+from cordgap.separation.result import (
+    CoverageGoal,
+    HighestDose,
+    Question,
+    Schedule,
+    Separation,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
@@ -40,14 +48,17 @@ def answer_sentence(result: CaseResult) -> str:
     if s is None:
         return f"The required separation is not evaluable: {result.separation_reason}."
     between = f"between {target_word(s)} and {cord_word(s)}"
+    reachable = [x.name for x in s.sextants if x.reachable]
+    if len(reachable) < len(s.sextants):
+        between += f" in {_sextants(reachable)} alone"
     schedule = f"for {prescription_words(s.prescription)}"
     now = _now(s)
     if s.required_separation_mm is None or s.interval_mm is None:
         reason = f": {s.reason}" if s.reason else ""
+        if s.status == "not reachable":
+            return f"Not reachable: no separation {between} is enough {schedule}{reason}; {now}."
         if s.status == "not reachable within max-mm":
             limit = f"up to {result.settings.max_mm:g} mm"
-            if result.settings.reachable:
-                limit = f"in the {', '.join(result.settings.reachable)} sextant(s) alone"
             return f"No separation {limit} {between} is enough {schedule}{reason}; {now}."
         return f"The required separation {schedule} is not evaluable{reason}; {now}."
     estimate = (
@@ -82,6 +93,11 @@ def answer_sentence(result: CaseResult) -> str:
             f"({shown_range(s.interval_mm)}); {now}{_volume(s)}."
         )
     return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}."
+
+
+def _sextants(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+    return f"the {listed} sextant{'s' if len(names) > 1 else ''}"
 
 
 def _now(s: Separation) -> str:
@@ -187,9 +203,14 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", f"coverage of {s.target_roi_name}"]
         for goal in s.coverage_goals:
             lines += _indented(coverage_line(goal))
-        lines += ["", "gap now by direction, and what is missing (mm)", *_sextant_lines(s)]
+        lines += ["", "gap now by direction, what is missing (mm), what is to be removed (cc)"]
+        lines += _sextant_lines(s)
+        lines += _indented(binding_words(result))
         lines += ["", "required separation if the plan is scaled to another schedule (mm)"]
         lines += wrap(_schedules(s), _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lines += ["", "highest dose (Gy) that an achieved separation allows"]
+        lines += _highest_lines(s)
+        lines += [f"  {line}" for line in wrap(derived_words(s), _WIDTH - 2)]
     lines += ["", f"warnings: {len(result.warnings) or 'none'}"]
     for finding in result.warnings:
         lines += _indented(f"{finding.code}: {finding.message}")
@@ -252,19 +273,99 @@ def coverage_line(goal: CoverageGoal) -> str:
 def _sextant_lines(s: Separation) -> list[str]:
     cells = []
     for sextant in s.sextants:
-        missing = "" if sextant.deficit_mm is None else f", {shown(sextant.deficit_mm)} missing"
         gap = "over 20" if sextant.gap_mm is None else shown(sextant.gap_mm)
-        cells.append(f"{sextant.name} {gap}{missing}")
+        text = f"{sextant.name} {gap}"
+        if not sextant.reachable:
+            text += ", not cleared"
+        elif sextant.deficit_mm is not None:
+            text += f", {shown(sextant.deficit_mm)} missing"
+        if sextant.resection_cc:
+            text += f", {shown(sextant.resection_cc, 2, 'cc')}"
+        cells.append(text)
     # Left and right beside each other, as in the picture.
     left = [cells[0], cells[5], cells[4]]
     right = [cells[3], cells[1], cells[2]]
-    return [f"  {a:<46}{b}" for a, b in zip(left, right, strict=True)]
+    width = max(len(text) for text in left) + 2
+    return [f"  {a:<{width}}{b}" for a, b in zip(left, right, strict=True)]
+
+
+def binding_words(result: CaseResult) -> str:
+    """Return at which levels the target is closer than required."""
+    s = result.separation
+    if s is None or s.required_separation_mm is None:
+        return "levels that bind: none, there is no required separation"
+    if not s.binding_levels:
+        return "levels that bind: none, nothing is closer than required"
+    runs = [
+        f"z {shown(x.z_mm[0])} to {shown(x.z_mm[1], 1, 'mm')} (worst z {shown(x.worst_mm)}, "
+        f"{x.sextant}, gap {shown(x.gap_mm)}; {level_label(result, x.worst_mm)})"
+        for x in s.binding_levels
+    ]
+    return f"levels that bind: {'; '.join(runs)}"
 
 
 def _schedules(s: Separation) -> str:
     parts = [
-        f"{x.dose_gy:g} Gy/{x.fractions}: {shown(x.required_separation_mm)}"
+        f"{x.dose_gy:g} Gy/{x.fractions}{'*' if x.derived_from else ''}: "
+        f"{shown(x.required_separation_mm)}"
         + (f" ({shown_range(x.interval_mm)})" if x.interval_mm else "")
         for x in s.schedules
     ]
     return "; ".join(parts).replace(" (", "\N{NO-BREAK SPACE}(")
+
+
+def highest_by_separation(s: Separation) -> list[tuple[float, list[HighestDose]]]:
+    """Return the highest doses as rows: a separation, and one cell a number of fractions."""
+    separations = sorted({x.separation_mm for x in s.highest_doses})
+    return [(mm, [x for x in s.highest_doses if x.separation_mm == mm]) for mm in separations]
+
+
+def highest_words(x: HighestDose) -> str:
+    """Return the highest dose as people read it: the value, and in brackets its interval."""
+    if x.dose_gy is None or x.interval_gy is None:
+        return NO_NUMBER
+    if x.at_least:
+        return f"≥ {shown(x.dose_gy)}"
+    more = "+" if x.interval_at_least else ""
+    if x.interval_gy[0] <= 0:
+        return f"{shown(x.dose_gy)} (to {shown(x.interval_gy[1])}{more})"
+    return f"{shown(x.dose_gy)} ({shown_range(x.interval_gy)}{more})"
+
+
+def fraction_words(x: HighestDose) -> str:
+    """Return a number of fractions, with a star where its limit was converted."""
+    plural = "s" if x.fractions != 1 else ""
+    return f"{x.fractions} fraction{plural}{'*' if x.derived_from else ''}"
+
+
+def _highest_lines(s: Separation) -> list[str]:
+    table = highest_by_separation(s)
+    if not table:
+        return ["  none"]
+    heads = [fraction_words(x) for x in table[0][1]]
+    rows = [[highest_words(x) for x in row] for _, row in table]
+    width = max(len(t) for t in [*heads, *(c for row in rows for c in row)]) + 1
+    lines = ["  mm  " + "".join(f"{h:<{width}}" for h in heads).rstrip()]
+    for (mm, _), row in zip(table, rows, strict=True):
+        lines.append(f"  {mm:<4g}" + "".join(f"{c:<{width}}" for c in row).rstrip())
+    for reason in highest_reasons(s):
+        lines += _indented(f"{NO_NUMBER} {reason}")
+    return lines
+
+
+def highest_reasons(s: Separation) -> list[str]:
+    """Return why cells of the table of highest doses are empty."""
+    return list(dict.fromkeys(x.reason for x in s.highest_doses if x.dose_gy is None and x.reason))
+
+
+def derived_words(s: Separation) -> str:
+    """Return where limits that no protocol publishes come from; empty where all are published."""
+    rows: tuple[Schedule | HighestDose, ...] = (*s.schedules, *s.highest_doses)
+    found = dict.fromkeys((x.fractions, x.limit, x.derived_from) for x in rows if x.derived_from)
+    parts = [
+        f"{shown(limit, 1, 'Gy')} in {n} from {d.constraint_id}, {d.limit:g} Gy in {d.fractions}, "
+        f"alpha/beta {d.alpha_beta_gy:g} Gy"
+        for n, limit, d in found
+        if d is not None
+    ]
+    return f"* derived limit, not published: {'; '.join(parts)} (EQD2)" if parts else ""

@@ -16,7 +16,7 @@ Row = Sequence[Any]
 
 
 def write_csv(result: CaseResult, folder: Path) -> list[Path]:
-    """Write dvh.csv, metrics.csv, constraints.csv and separation_curve.csv into a folder."""
+    """Write every sheet of :func:`csv_texts` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     sheets = csv_texts(analysis_document(result))
     return [write_file(folder / name, text) for name, text in sheets.items()]
@@ -32,7 +32,40 @@ def csv_texts(document: Document) -> dict[str, str]:
         ),
         "constraints.csv": _text(_CONSTRAINT_KEYS, _constraints(document)),
         "separation_curve.csv": _curve(document),
+        "sextants.csv": _rows(document, "sextants", _SEXTANT_KEYS),
+        "schedules.csv": _rows(document, "schedules", _SCHEDULE_KEYS),
+        "highest_doses.csv": _rows(document, "highest_doses", _HIGHEST_KEYS),
     }
+
+
+_SEXTANT_KEYS = ("name", "gap_mm", "level_mm", "deficit_mm", "resection_cc", "reachable", "reason")
+_SCHEDULE_KEYS = (
+    "dose_gy", "fractions", "constraint_id", "limit", "derived_from", "required_separation_mm",
+    "interval_mm", "question", "reason",
+)  # fmt: skip
+_HIGHEST_KEYS = (
+    "separation_mm", "fractions", "constraint_id", "limit", "derived_from", "dose_gy", "at_least",
+    "interval_gy", "interval_at_least", "reason",
+)  # fmt: skip
+
+
+def _rows(document: Document, member: str, keys: Sequence[str]) -> str:
+    """Rows of a list of the separation; an interval takes two columns."""
+    separation = document["separation"]
+    rows = separation[member] if separation else []
+    head = [name for key in keys for name in _columns(key)]
+    return _text(head, ([c for key in keys for c in _cells(key, row[key])] for row in rows))
+
+
+def _columns(key: str) -> tuple[str, ...]:
+    stem, _, unit = key.rpartition("_")
+    return (f"{stem}_low_{unit}", f"{stem}_high_{unit}") if stem == "interval" else (key,)
+
+
+def _cells(key: str, value: Any) -> tuple[Any, ...]:
+    if len(_columns(key)) == 2:
+        return tuple(value) if value else (None, None)
+    return (value["constraint_id"],) if isinstance(value, dict) else (value,)
 
 
 _CONSTRAINT_KEYS = (

@@ -17,15 +17,20 @@ from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, r
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
     Document,
+    binding_levels_part,
     case_part,
     constraint_part,
     constraint_row_part,
     finding_part,
+    gap_map_part,
+    highest_dose_part,
     input_part,
     inputs_part,
     level_part,
     prescription_part,
+    schedule_part,
     settings_part,
+    sextant_part,
     structure_part,
     warning_parts,
 )
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
     from cordgap.dvh.solid import Between, Ends
     from cordgap.dvh.structures import StructureResult
     from cordgap.limits.protocol import Protocol
-    from cordgap.separation.result import GapMap, Separation
+    from cordgap.separation.result import Separation
 
 __all__ = [
     "Document",
@@ -125,7 +130,7 @@ def separation_document(result: CaseResult) -> Document:
     if result.separation is None:
         body = _no_separation(result.separation_reason or "no separation was estimated")
     else:
-        body = _separation(result.separation)
+        body = _separation(result, result.separation)
     tail = {"warnings": warning_parts(result.findings), "safety": list(SAFETY_SENTENCES)}
     return head | body | tail
 
@@ -254,17 +259,21 @@ def _no_separation(reason: str) -> Document:
         "penetration_mm", "separation_to_thecal_sac_mm", "closest_cord_point_mm",
         "closest_target_point_mm", "required_separation_mm", "interval_mm", "interval_covers",
         "additional_mm", "make_mm", "make_for_metric", "resection_cc",
-        "resection_inside_canal_cc", "map",
+        "resection_inside_canal_cc", "map", "everywhere_mm", "everywhere_interval_mm",
     )  # fmt: skip
     empty: Document = {"cord_goals": [], "coverage_goals": []}
     empty |= dict.fromkeys(absent)
     empty |= {"separation_to_thecal_sac_reason": reason, "resection_reason": reason}
     empty |= {"resection_inside_canal_reason": reason}
     empty |= {"status": "not evaluable", "reason": reason}
-    return empty | {"curve": [], "sextants": [], "schedules": []}
+    lists = (
+        "curve", "sextants", "binding_levels", "worst_levels_mm", "in_the_way", "schedules",
+        "highest_doses",
+    )  # fmt: skip
+    return empty | {name: [] for name in lists}
 
 
-def _separation(s: Separation) -> Document:
+def _separation(result: CaseResult, s: Separation) -> Document:
     resection_reason = inside_reason = None
     if s.resection_cc is None:
         resection_reason = s.reason or "the removed volume of this target is not known"
@@ -338,30 +347,17 @@ def _separation(s: Separation) -> Document:
             }
             for p in s.curve
         ],
-        "map": _map(s.map),
-        "sextants": [
-            {
-                "name": x.name,
-                "gap_mm": rounded(x.gap_mm, MM_DIGITS),
-                "level_mm": rounded(x.level_mm, MM_DIGITS),
-                "deficit_mm": rounded(x.deficit_mm, MM_DIGITS),
-                "reason": None if x.gap_mm is not None else _far(),
-            }
-            for x in s.sextants
+        "map": gap_map_part(s.map, _far()),
+        "sextants": [sextant_part(x, _far()) for x in s.sextants],
+        "binding_levels": binding_levels_part(result, s),
+        "worst_levels_mm": rounded_all(s.worst_levels_mm, MM_DIGITS),
+        "in_the_way": [
+            {"name": x.name, "gap_mm": rounded(x.gap_mm, MM_DIGITS)} for x in s.in_the_way
         ],
-        "schedules": [
-            {
-                "dose_gy": rounded(x.dose_gy),
-                "fractions": int(x.fractions),
-                "constraint_id": x.constraint_id,
-                "limit": rounded(x.limit),
-                "required_separation_mm": rounded(x.required_separation_mm, MM_DIGITS),
-                "interval_mm": rounded_pair(x.interval_mm),
-                "question": x.question,
-                "reason": x.reason,
-            }
-            for x in s.schedules
-        ],
+        "everywhere_mm": rounded(s.everywhere_mm, MM_DIGITS),
+        "everywhere_interval_mm": rounded_pair(s.everywhere_interval_mm),
+        "schedules": [schedule_part(x) for x in s.schedules],
+        "highest_doses": [highest_dose_part(x) for x in s.highest_doses],
     }
 
 
@@ -369,14 +365,3 @@ def _far() -> str:
     from cordgap.separation.gap import MAX_GAP_MM
 
     return f"the target is farther than {MAX_GAP_MM:g} mm"
-
-
-def _map(gaps: GapMap) -> Document:
-    deficit = gaps.deficit_mm
-    return {
-        "level_mm": rounded_all(gaps.level_mm, MM_DIGITS),
-        "direction_deg": rounded_all(gaps.direction_deg, MM_DIGITS),
-        "gap_mm": [rounded_all(row, MM_DIGITS) for row in gaps.gap_mm],
-        "deficit_mm": None if deficit is None else [rounded_all(r, MM_DIGITS) for r in deficit],
-        "reason": f"null: {_far()}; deficit_mm as a whole is null without a required separation",
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cordgap.case.case import Case
 from cordgap.case.naming import Role
@@ -11,7 +11,7 @@ from cordgap.dvh.solid import Between, Ends, Solid, build_solid
 from cordgap.dvh.surface import Surface, surface_of
 from cordgap.errors import CordNotSeenError, Finding
 from cordgap.separation.falloff import GradientReading, read_gradient
-from cordgap.separation.gap import Gap, map_gaps, measure_gap
+from cordgap.separation.gap import Gap, map_gaps, measure_gap, sextant_of
 from cordgap.separation.resect import TargetCells, sample_target
 from cordgap.separation.result import GapMap
 
@@ -39,6 +39,7 @@ class Anatomy:
     cord: Solid
     target: Solid
     cord_surface: Surface
+    target_surface: Surface
     gap: Gap
     map: GapMap
     cells: TargetCells
@@ -84,7 +85,9 @@ def survey(
     cord_surface = surface_of(cord_solid, z_range_mm=levels)
     target_surface = surface_of(target_solid)
     gap = measure_gap(cord_surface, target_surface)
+    gaps = map_gaps(cord_solid, target_surface, gap)
     cells = sample_target(target_solid, case.dose, cord_surface, reach_mm=max_mm + 1.0)
+    cells = replace(cells, sextant=sextant_of(cells.points_mm, gaps))
     gradient = None
     if case.dose is not None:
         gradient = read_gradient(case.dose, cord_surface, target_surface, gap.separation_mm)
@@ -96,8 +99,9 @@ def survey(
         cord=cord_solid,
         target=target_solid,
         cord_surface=cord_surface,
+        target_surface=target_surface,
         gap=gap,
-        map=map_gaps(cord_solid, target_surface, gap),
+        map=gaps,
         cells=cells,
         gradient=gradient,
         canal=None if canal is None else build_solid(canal, between=between, ends=ends),

@@ -15,15 +15,18 @@ from cordgap.dvh.metrics import Goal
 from cordgap.errors import Finding, OptionError
 from cordgap.separation.anatomy import FAR_MM, Anatomy
 from cordgap.separation.coverage import HEADLINE_GOAL, answer_goals
-from cordgap.separation.estimators import INTERVAL_COVERS, Estimate, within_reach
-from cordgap.separation.gap import summarise_sextants
+from cordgap.separation.estimators import INTERVAL_COVERS, Estimate
+from cordgap.separation.gap import binding_levels, summarise_sextants, worst_levels
+from cordgap.separation.highest import highest_doses
 from cordgap.separation.plan import Plan
+from cordgap.separation.reach import clear_only
 from cordgap.separation.resect import resection_inside_cc
 from cordgap.separation.result import (
     SEXTANTS,
     CoverageGoal,
     GapMap,
     Interval,
+    InTheWay,
     Method,
     Separation,
     SeparationStatus,
@@ -78,15 +81,28 @@ def estimate_separation(
             raise OptionError(f"--coverage {goal}: coverage is a lower bound, write it with >=")
     findings = list(anatomy.findings)
     chosen, reason = _choose(plan, method)
+    reach = clear_only(anatomy, reachable, max_mm)
+    anatomy = reach.cleared
     rows, estimate = answer_goals(anatomy, plan, headline, chosen, reason, max_mm, findings)
-    if reachable:
-        estimate = within_reach(anatomy, estimate, reachable)
+    in_the_way: tuple[InTheWay, ...] = ()
+    needed: Estimate | None = None
+    if reach.names:
+        all_rows, everywhere = answer_goals(reach.whole, plan, headline, chosen, reason, max_mm, [])
+        rows = tuple(reach.bound_row(r, w) for r, w in zip(rows, all_rows, strict=True))
+        estimate, in_the_way = reach.bound(estimate, lambda: everywhere)
+        needed = everywhere if in_the_way else None
+        findings += reach.findings(estimate)
     present = anatomy.gap.separation_mm
     required, interval = estimate.required_mm, estimate.interval_mm
     additional = None if required is None else max(0.0, required - present)
-    removed = inside = None
+    removed = inside = by_sextant = None
+    worst: tuple[float, ...] = ()
+    if required is not None:
+        removed_cc = anatomy.cells.resection_by_level_cc(required, anatomy.map.level_mm)
+        worst = worst_levels(anatomy.map, removed_cc)
     if required is not None and anatomy.knows_resection:
         removed = anatomy.cells.resection_cc(required)
+        by_sextant = anatomy.cells.resection_by_sextant_cc(required)
         if anatomy.canal is not None:
             inside = resection_inside_cc(anatomy.cells, required, anatomy.canal)
     make_for = None if interval is None else _missed_goal(rows, chosen, interval)
@@ -126,12 +142,18 @@ def estimate_separation(
         make_for=make_for,
         resection_cc=removed,
         resection_inside_canal_cc=inside,
-        status=_status(estimate, present),
+        status="not reachable" if in_the_way else _status(estimate, present),
         reason=estimate.reason,
         curve=separation_curve(anatomy, plan, chosen, max_mm),
         map=gaps,
-        sextants=summarise_sextants(gaps),
-        schedules=schedule_table(anatomy, plan, headline, max_mm, reachable),
+        sextants=summarise_sextants(gaps, by_sextant, reach.names),
+        binding_levels=binding_levels(gaps),
+        worst_levels_mm=worst,
+        in_the_way=in_the_way,
+        everywhere_mm=needed.required_mm if needed else None,
+        everywhere_interval_mm=needed.interval_mm if needed else None,
+        schedules=schedule_table(reach, plan, headline, max_mm),
+        highest_doses=highest_doses(reach, plan, headline, max_mm),
         findings=tuple(findings),
     )
 

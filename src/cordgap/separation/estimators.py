@@ -15,7 +15,6 @@ import numpy as np
 from cordgap.dvh.metrics import Goal
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
-from cordgap.separation.gap import summarise_sextants
 from cordgap.separation.plan import CordLimit
 from cordgap.separation.result import Interval, Method
 
@@ -218,22 +217,3 @@ def reach_goal(
         reason=f"the plan misses the goal: {covered.required_mm:.1f} mm until its dose covers the "
         "target, the rest for the cord",
     )
-
-
-def within_reach(anatomy: Anatomy, estimate: Estimate, reachable: Sequence[str]) -> Estimate:
-    """Refuse an estimate that asks for room where surgery cannot make any."""
-    if estimate.required_mm is None:
-        return estimate
-    for sextant in summarise_sextants(anatomy.map):
-        gap = sextant.gap_mm
-        if sextant.name in reachable or gap is None or gap >= estimate.required_mm:
-            continue
-        return Estimate(
-            estimate.method,
-            None,
-            None,
-            f"{estimate.required_mm:.1f} mm would be needed all around, and the target stays "
-            f"{gap:.1f} mm from the cord in the {sextant.name} sextant, which cannot be cleared",
-            reachable=False,
-        )
-    return estimate

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cordgap.dvh.solid import Solid
 from cordgap.dvh.surface import Surface, contains
-from cordgap.separation.result import SEXTANTS, GapMap, Sextant
+from cordgap.separation.result import SEXTANTS, BindingLevels, GapMap, Sextant
 
 FloatArray = NDArray[np.float64]
 
@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 MAX_GAP_MM = 20.0
 LEVEL_STEP_MM = 1.0
 DIRECTION_STEP_DEG = 5.0
+# Gaps that touch are the same 0.
+_SAME_GAP_MM = 1e-6
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def map_gaps(cord: Solid, target: Surface, gap: Gap) -> GapMap:
     distance = np.maximum(distance, gap.separation_mm)
     gaps[known] = np.where(np.isfinite(distance), distance, np.nan)
     _mark_closest(gaps, levels, directions, centres, gap)
-    return GapMap(levels, directions, gaps, None)
+    return GapMap(levels, directions, gaps, None, centres)
 
 
 def _mark_closest(
@@ -157,21 +159,102 @@ def sextant_index(direction: FloatArray) -> NDArray[np.intp]:
     return index
 
 
-def summarise_sextants(gaps: GapMap) -> tuple[Sextant, ...]:
-    """Return the smallest gap of each sextant and its level."""
-    which = sextant_index(gaps.direction_deg)
+def directions_of(points: FloatArray, gaps: GapMap) -> FloatArray:
+    """Direction in degrees of points (n, 3) around the cord, seen from its centroid at their z.
+
+    Between levels of the map the centroid moves on a straight line; beyond its ends it stays.
+    """
+    known = np.isfinite(gaps.centre_mm).all(axis=1)
+    if not known.any():
+        return np.zeros(len(points))
+    level, centre = gaps.level_mm[known], gaps.centre_mm[known]
+    x, y = (np.interp(points[:, 2], level, centre[:, i]) for i in (0, 1))
+    return direction_deg(points[:, 0] - x, points[:, 1] - y)
+
+
+def sextant_of(points: FloatArray, gaps: GapMap) -> NDArray[np.intp]:
+    """Index into ``SEXTANTS`` of points (n, 3) around the cord."""
+    return sextant_index(directions_of(points, gaps))
+
+
+def summarise_sextants(
+    gaps: GapMap, resection_cc: FloatArray | None = None, reachable: tuple[str, ...] = ()
+) -> tuple[Sextant, ...]:
+    """Return the smallest gap of each sextant and its level, and what is to be removed there.
+
+    A direction on the border of two sextants counts in both: its cell reaches into either, and
+    left and right are treated alike. ``resection_cc`` has one volume a sextant; ``reachable`` names
+    the sextants that surgery can clear, all where none are named.
+    """
     rows = []
     for i, name in enumerate(SEXTANTS):
-        part = gaps.gap_mm[:, which == i]
-        if not np.isfinite(part).any():
-            rows.append(Sextant(name, None, None, None))
-            continue
-        level = int(np.argmin(_row_min(part)))
-        deficit = None
-        if gaps.deficit_mm is not None:
-            deficit = float(np.nanmax(gaps.deficit_mm[:, which == i]))
-        rows.append(Sextant(name, float(np.nanmin(part)), float(gaps.level_mm[level]), deficit))
+        off = np.abs((gaps.direction_deg - 60.0 * i + 180.0) % 360.0 - 180.0)
+        within = off <= 30.0 + 1e-9
+        part = gaps.gap_mm[:, within]
+        gap = level = deficit = None
+        if np.isfinite(part).any():
+            gap = float(np.nanmin(part))
+            level = float(gaps.level_mm[int(np.argmin(_row_min(part)))])
+            if gaps.deficit_mm is not None:
+                deficit = float(np.nanmax(gaps.deficit_mm[:, within]))
+        removed = None if resection_cc is None else float(resection_cc[i])
+        can = not reachable or name in reachable
+        rows.append(Sextant(name, gap, level, deficit, removed, can))
     return tuple(rows)
+
+
+def binding_levels(gaps: GapMap) -> tuple[BindingLevels, ...]:
+    """Runs of levels at which the target is closer than required, from the feet up.
+
+    The worst level of a run is the one with the smallest gap; where several touch alike, the one
+    with the most that is missing over all directions.
+    """
+    if gaps.deficit_mm is None or not gaps.level_mm.size:
+        return ()
+    deficit = np.nan_to_num(gaps.deficit_mm)
+    deepest, total = deficit.max(axis=1), deficit.sum(axis=1)
+    binds = deepest > 0
+    edges = np.flatnonzero(np.diff(np.r_[False, binds, False]))
+    half = 0.5 * LEVEL_STEP_MM
+    runs = []
+    for first, end in zip(edges[::2], edges[1::2], strict=True):
+        here = deepest[first:end]
+        tied = here >= here.max() - _SAME_GAP_MM
+        worst = first + int(np.argmax(np.where(tied, total[first:end], -1.0)))
+        cell = int(np.nanargmin(gaps.gap_mm[worst]))
+        direction = float(gaps.direction_deg[cell])
+        runs.append(
+            BindingLevels(
+                z_mm=(float(gaps.level_mm[first]) - half, float(gaps.level_mm[end - 1]) + half),
+                worst_mm=float(gaps.level_mm[worst]),
+                gap_mm=float(gaps.gap_mm[worst, cell]),
+                deficit_mm=float(gaps.deficit_mm[worst, cell]),
+                direction_deg=direction,
+                sextant=SEXTANTS[int(sextant_index(np.array(direction)))],
+            )
+        )
+    return tuple(runs)
+
+
+def worst_levels(
+    gaps: GapMap, removed_cc: FloatArray, *, most: int = 3, apart_mm: float = 5.0
+) -> tuple[float, ...]:
+    """Levels with most to remove (``removed_cc``, one a level), most first, spread over the extent.
+
+    No level is nearer than ``apart_mm``, or a quarter of the extent of all, to one before it.
+    """
+    binds = gaps.level_mm[removed_cc > 0]
+    if not binds.size:
+        return ()
+    apart = max(apart_mm, float(np.ptp(binds)) / (most + 1))
+    chosen: list[float] = []
+    for i in np.argsort(-removed_cc, kind="stable"):
+        z = float(gaps.level_mm[i])
+        if removed_cc[i] <= 0 or len(chosen) == most:
+            break
+        if all(abs(z - other) >= apart for other in chosen):
+            chosen.append(z)
+    return tuple(chosen)
 
 
 def _row_min(part: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ from cordgap.case.naming import Role
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.metrics import Metric, parse_metric
 from cordgap.limits.constraint import Constraint
+from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
 from cordgap.separation.result import CordGoal
 
 _NEAR_MAXIMUM = parse_metric("D0.035cc[Gy]")
@@ -97,13 +98,20 @@ def _scaled(dvh: DVH, factor: float) -> DVH:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What an estimate needs of the plan: limits with their doses, coverage, prescription."""
+    """What an estimate needs of the plan: limits with their doses, coverage, prescription.
+
+    ``schedule_limits`` are the rows of the protocol on the cord for any number of fractions, read
+    on ``cord_dvh``; ``alpha_beta_gy`` converts them to numbers of fractions without a row.
+    """
 
     prescription: Prescription
     cord_goals: tuple[CordGoal, ...]
     limits: tuple[CordLimit, ...]
     target_dvh: DVH | None
     schedule_limits: tuple[Constraint, ...] = ()
+    cord_dvh: DVH | None = None
+    cord_roi_name: str = ""
+    alpha_beta_gy: float = CORD_ALPHA_BETA_GY
 
     @property
     def rx_gy(self) -> float:

@@ -7,7 +7,9 @@ serves every s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,10 @@ from cordgap.dvh.lines import Pieces, cut, scan
 from cordgap.dvh.metrics import Metric
 from cordgap.dvh.solid import Solid
 from cordgap.dvh.surface import Surface, contains
+from cordgap.separation.result import SEXTANTS
 
 FloatArray = NDArray[np.float64]
+ALL_SEXTANTS = (True,) * len(SEXTANTS)
 
 # Cell edge of ordinary targets; larger targets take cells that keep their number near MAX_CELLS.
 CELL_MM = 0.5
@@ -41,6 +45,8 @@ class TargetCells:
     volume_mm3: FloatArray
     cord_distance_mm: FloatArray
     total_mm3: float
+    sextant: NDArray[np.intp] | None = None
+    clearable: tuple[bool, ...] = ALL_SEXTANTS
 
     @property
     def outside_mm3(self) -> float:
@@ -51,14 +57,41 @@ class TargetCells:
     def keep(self, separation_mm: float) -> NDArray[np.bool_]:
         """Cells that T(s) keeps: at least ``separation_mm`` from the distance structure.
 
-        Overlap has distance 0: T(0) is the whole target.
+        Overlap has distance 0: T(0) is the whole target. Cells that surgery cannot reach stay.
         """
         kept: NDArray[np.bool_] = np.maximum(self.cord_distance_mm, 0.0) >= separation_mm
+        if self.sextant is not None and not all(self.clearable):
+            kept |= ~np.array(self.clearable)[self.sextant]
         return kept
+
+    def clear_only(self, names: Collection[str]) -> TargetCells:
+        """Return the same cells, of which only those in the named sextants can be removed."""
+        return replace(self, clearable=tuple(name in names for name in SEXTANTS))
 
     def resection_cc(self, separation_mm: float) -> float:
         """Volume removed by decompression to ``separation_mm``."""
         return float(self.volume_mm3[~self.keep(separation_mm)].sum()) / 1000.0
+
+    def resection_by_sextant_cc(self, separation_mm: float) -> FloatArray | None:
+        """Volume removed in each sextant (6,); None where the sextants of the cells are unknown.
+
+        A cell counts where its own middle lies, as seen from the cord centroid of its level.
+        """
+        if self.sextant is None:
+            return None
+        gone = ~self.keep(separation_mm)
+        volume = np.bincount(self.sextant[gone], self.volume_mm3[gone], minlength=len(SEXTANTS))
+        return np.asarray(volume / 1000.0, dtype=np.float64)
+
+    def resection_by_level_cc(self, separation_mm: float, level_mm: FloatArray) -> FloatArray:
+        """Volume removed nearest each of some ascending levels, in cc."""
+        if not level_mm.size:
+            return np.zeros(0)
+        gone = ~self.keep(separation_mm)
+        middle = 0.5 * (level_mm[1:] + level_mm[:-1])
+        which = np.searchsorted(middle, self.points_mm[gone, 2])
+        volume = np.bincount(which, self.volume_mm3[gone], minlength=level_mm.size)
+        return np.asarray(volume / 1000.0, dtype=np.float64)
 
     def remaining_dvh(self, separation_mm: float) -> DVH | None:
         """DVH of T(s); None where nothing remains.
@@ -89,9 +122,16 @@ class TargetCells:
         )
 
     def coverage(self, metric: Metric, separation_mm: float, rx_gy: float) -> float | None:
-        """Evaluate a metric on T(s); None where it cannot be."""
-        dvh = self.remaining_dvh(separation_mm)
-        return None if dvh is None else metric.evaluate(dvh, rx_gy).value
+        """Evaluate a metric on T(s); None where it cannot be. What was read once is kept."""
+        key = (str(metric), separation_mm, rx_gy)
+        if key not in self._read:
+            dvh = self.remaining_dvh(separation_mm)
+            self._read[key] = None if dvh is None else metric.evaluate(dvh, rx_gy).value
+        return self._read[key]
+
+    @cached_property
+    def _read(self) -> dict[tuple[str, float, float], float | None]:
+        return {}
 
 
 def cell_size_mm(volume_mm3: float) -> float:

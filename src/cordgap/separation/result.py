@@ -17,7 +17,7 @@ Question = Literal["as planned", "re-planned", "no plan"]
 Method = Literal["trim", "plan-gradient", "population-falloff"]
 Verdict = Literal["met", "exceeded", "not evaluable"]
 SeparationStatus = Literal[
-    "ok", "already sufficient", "not reachable within max-mm", "not evaluable"
+    "ok", "already sufficient", "not reachable", "not reachable within max-mm", "not evaluable"
 ]
 Interval = tuple[float, float]
 
@@ -84,18 +84,45 @@ class GapMap:
     """Gap between cord and target per level and direction.
 
     ``gap_mm`` and ``deficit_mm`` have shape (levels, directions); ``nan`` where the target is
-    farther than 20 mm. Directions: 0 anterior, 90 patient left, 180 posterior, 270 right.
+    farther than 20 mm. Directions: 0 anterior, 90 patient left, 180 posterior, 270 right, around
+    ``centre_mm`` (levels, 2), the cord centroid of each level; ``nan`` where the cord has none.
     """
 
     level_mm: FloatArray
     direction_deg: FloatArray
     gap_mm: FloatArray
     deficit_mm: FloatArray | None
+    centre_mm: FloatArray
+
+
+@dataclass(frozen=True)
+class BindingLevels:
+    """A run of levels at which the target is closer than required, and the worst one of them."""
+
+    z_mm: Interval
+    worst_mm: float
+    gap_mm: float
+    deficit_mm: float
+    direction_deg: float
+    sextant: str
+
+
+@dataclass(frozen=True)
+class DerivedFrom:
+    """The published limit that one for another number of fractions was converted from, by EQD2."""
+
+    constraint_id: str
+    fractions: int
+    limit: float
+    alpha_beta_gy: float
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Required separation if the plan were scaled to another dose and fractionation."""
+    """Required separation if the plan were scaled to another dose and fractionation.
+
+    ``derived_from`` is None where the limit is published for that number of fractions.
+    """
 
     dose_gy: float
     fractions: int
@@ -105,16 +132,53 @@ class Schedule:
     interval_mm: Interval | None
     question: Question | None
     reason: str | None = None
+    derived_from: DerivedFrom | None = None
+
+
+@dataclass(frozen=True)
+class HighestDose:
+    """The highest dose in a number of fractions that an achieved separation allows.
+
+    Cord limit and headline coverage are both kept. ``interval_gy`` holds the doses at which the
+    upper and the lower end of the required separation reach the achieved one. ``at_least`` is true
+    where the search ended at the largest dose it considers: more may be possible;
+    ``interval_at_least`` says the same of the upper end of the interval.
+    """
+
+    separation_mm: float
+    fractions: int
+    constraint_id: str | None
+    limit: float | None
+    dose_gy: float | None
+    interval_gy: Interval | None
+    at_least: bool
+    interval_at_least: bool
+    reason: str | None = None
+    derived_from: DerivedFrom | None = None
+
+
+@dataclass(frozen=True)
+class InTheWay:
+    """A sextant that cannot be cleared, and how near the target stays to the cord in it."""
+
+    name: str
+    gap_mm: float
 
 
 @dataclass(frozen=True)
 class Sextant:
-    """Smallest gap of one sextant, where it is, and what has to be removed there."""
+    """Smallest gap of one sextant as seen from the cord, its level, and what is removed there.
+
+    ``resection_cc`` is the volume of target that lies in the sextant and is removed at the
+    required separation; None where no resection volume can be given.
+    """
 
     name: str
     gap_mm: float | None
     level_mm: float | None
     deficit_mm: float | None
+    resection_cc: float | None
+    reachable: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +190,8 @@ class Separation:
     the answer for the plan's own coverage would leave the rim cold (``make_for`` names the goal).
     It is None where nobody knows what that goal needs.
     ``interval_covers`` is None where the interval was never held against a truth.
+    ``worst_levels_mm`` are planes with most to remove, most first. Where the status is ``not
+    reachable``, ``everywhere_mm`` is what would be required if all sides could be cleared.
     """
 
     cord_roi_name: str
@@ -158,5 +224,11 @@ class Separation:
     curve: tuple[CurvePoint, ...]
     map: GapMap
     sextants: tuple[Sextant, ...]
+    binding_levels: tuple[BindingLevels, ...]
+    worst_levels_mm: tuple[float, ...]
+    in_the_way: tuple[InTheWay, ...]
+    everywhere_mm: float | None
+    everywhere_interval_mm: Interval | None
     schedules: tuple[Schedule, ...]
+    highest_doses: tuple[HighestDose, ...]
     findings: tuple[Finding, ...]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cordgap.dvh.metrics import Goal, parse_metric
+from cordgap.limits.constraint import Constraint
+from cordgap.limits.radiobiology import isoeffective_dose_gy
 from cordgap.separation.anatomy import Anatomy
-from cordgap.separation.estimators import (
-    Estimate,
-    population_falloff,
-    reach_goal,
-    within_reach,
-)
+from cordgap.separation.coverage import NEAR_MAXIMA_GY
+from cordgap.separation.estimators import Estimate, population_falloff, reach_goal
 from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
 from cordgap.separation.plan import CordLimit, Plan
+from cordgap.separation.reach import Reach
 from cordgap.separation.result import (
+    CordGoal,
     CurvePoint,
+    DerivedFrom,
     Method,
     Question,
     Schedule,
@@ -92,79 +93,178 @@ def binding_constraint(plan: Plan) -> str | None:
     return min(in_gy)[1] if in_gy else None
 
 
+@dataclass(frozen=True, eq=False)
+class LimitRow:
+    """One cord limit of a schedule; ``source`` is its row, None for a goal of the plan itself."""
+
+    id: str
+    limit: float
+    unit: str
+    source: Constraint | None = None
+    derived_from: DerivedFrom | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduleLimits:
+    """Cord limits for a number of fractions; ``reason`` says why there is none.
+
+    Limits of the plan's own schedule are the plan's own goals.
+    """
+
+    fractions: int
+    is_own: bool
+    rows: tuple[LimitRow, ...]
+    reason: str | None = None
+
+    def of(self, name: str | None) -> tuple[str | None, float | None, DerivedFrom | None]:
+        """Id, limit in Gy and origin of the row of that name, else of the smallest in Gy.
+
+        A limit that is not a dose is None.
+        """
+        if not self.rows:
+            return None, None, None
+        in_gy = [r for r in self.rows if r.unit == "Gy"] or self.rows
+        row = next((r for r in self.rows if r.id == name), min(in_gy, key=lambda r: r.limit))
+        return row.id, row.limit if row.unit == "Gy" else None, row.derived_from
+
+
 def schedule_table(
-    anatomy: Anatomy,
-    plan: Plan,
-    headline: Sequence[Goal],
-    max_mm: float,
-    reachable: Sequence[str] = (),
+    reach: Reach, plan: Plan, headline: Sequence[Goal], max_mm: float
 ) -> tuple[Schedule, ...]:
     """Scale the plan to each schedule and ask again, with the limit for that fraction number."""
     own = (plan.prescription.dose_gy, plan.prescription.fractions)
     wanted = sorted({*SCHEDULES, own}, key=lambda s: (s[1], s[0]))
-    return tuple(_schedule(anatomy, plan, headline, s, max_mm, reachable) for s in wanted)
+    rows = []
+    for dose_gy, fractions in wanted:
+        limits = limits_for(plan, fractions, is_own=(dose_gy, fractions) == own)
+        estimate = estimate_at(reach, plan, headline, limits, dose_gy, max_mm)
+        name, bound, derived = limits.of(estimate.binding or strictest(plan, limits))
+        known = estimate.required_mm is not None
+        rows.append(
+            Schedule(
+                dose_gy=dose_gy,
+                fractions=fractions,
+                constraint_id=name,
+                limit=bound,
+                required_separation_mm=estimate.required_mm,
+                interval_mm=estimate.interval_mm,
+                question=QUESTIONS[estimate.method] if known else None,
+                reason=estimate.reason,
+                derived_from=derived,
+            )
+        )
+    return tuple(rows)
 
 
-def _schedule(
-    anatomy: Anatomy,
+def estimate_at(
+    reach: Reach,
     plan: Plan,
     headline: Sequence[Goal],
-    schedule: tuple[float, int],
+    limits: ScheduleLimits,
+    dose_gy: float,
     max_mm: float,
-    reachable: Sequence[str],
-) -> Schedule:
-    """Separation for cord limit and headline coverage at another schedule."""
-    dose_gy, fractions = schedule
-    goals, limits, reason = _limits_for(plan, dose_gy, fractions)
-    own = dose_gy == plan.rx_gy
+) -> Estimate:
+    """Separation for cord limits and headline coverage with the plan scaled to another dose."""
+
+    def none(reason: str) -> Estimate:
+        return Estimate("trim", None, None, reason)
+
+    if limits.reason is not None:
+        return none(limits.reason)
     in_gy = [g for g in headline if "Gy" in (g.metric.unit, g.metric.argument_unit)]
-    if in_gy and not own and plan.target_dvh is not None:
-        reason = f"{in_gy[0]} is in Gy: it does not follow the plan to another dose"
-    if reason is not None:
-        return Schedule(dose_gy, fractions, None, None, None, None, None, reason)
-    name, bound = min(goals, key=lambda g: g[1])
+    if in_gy and dose_gy != plan.rx_gy and plan.target_dvh is not None:
+        return none(f"{in_gy[0]} is in Gy: it does not follow the plan to another dose")
     if plan.target_dvh is None:
-        estimate = population_falloff(goals, dose_gy, max_mm=max_mm)
-    elif not limits or any(limit.value is None for limit in limits):
-        estimate = Estimate("trim", None, None, "the cord dose is not evaluable")
-    else:
+        goals = [(row.id, row.limit) for row in limits.rows]
+        return reach.estimate(lambda _: population_falloff(goals, dose_gy, max_mm=max_mm))[0]
+    scaled = _scaled_limits(plan, limits, dose_gy / plan.rx_gy)
+    if not scaled or any(limit.value is None for limit in scaled):
+        return none("the cord dose is not evaluable")
+
+    def ask(anatomy: Anatomy) -> Estimate:
         # Coverage is in % of the prescription: scaling the plan does not change it.
-        each = [reach_goal(anatomy, limits, goal, plan.rx_gy, max_mm) for goal in headline]
+        each = [reach_goal(anatomy, scaled, goal, plan.rx_gy, max_mm) for goal in headline]
         failed = [e for e in each if e.required_mm is None]
-        estimate = failed[0] if failed else max(each, key=lambda e: e.required_mm or 0.0)
-    if reachable:
-        estimate = within_reach(anatomy, estimate, reachable)
-    return Schedule(
-        dose_gy=dose_gy,
-        fractions=fractions,
-        constraint_id=name,
-        limit=bound,
-        required_separation_mm=estimate.required_mm,
-        interval_mm=estimate.interval_mm,
-        question=None if estimate.required_mm is None else QUESTIONS[estimate.method],
-        reason=estimate.reason,
-    )
+        return failed[0] if failed else max(each, key=lambda e: e.required_mm or 0.0)
+
+    return reach.estimate(ask)[0]
 
 
-def _limits_for(
-    plan: Plan, dose_gy: float, fractions: int
-) -> tuple[list[tuple[str, float]], list[CordLimit], str | None]:
-    """Cord limits for a schedule, by id and with the plan's dose scaled to it, or why none."""
-    is_own = (dose_gy, fractions) == (plan.prescription.dose_gy, plan.prescription.fractions)
-    if is_own:
-        goals = [(g.id, g.limit) for g in plan.cord_goals]
-        return goals, list(plan.limits), None if goals else "no cord goal applies"
-    rows = [r for r in plan.schedule_limits if r.fractions == fractions and r.unit == "Gy"]
-    if not rows:
-        return [], [], f"the protocol has no near-maximum cord limit for {fractions} fraction(s)"
-    goals = [(r.id, r.limit) for r in rows]
+def strictest(plan: Plan, limits: ScheduleLimits) -> str | None:
+    """Name of the limit that this plan would meet last if it were scaled down; None if unknown."""
+    scaled = _scaled_limits(plan, limits, 1.0)
+    factors = [(f, limit.id) for limit in scaled if (f := limit.allowed_factor) is not None]
+    return min(factors)[1] if factors else None
+
+
+def limits_for(plan: Plan, fractions: int, *, is_own: bool = False) -> ScheduleLimits:
+    """Cord limits for a number of fractions: the plan's goals, published rows, converted rows."""
+    if is_own and plan.cord_goals:
+        own = tuple(LimitRow(g.id, g.limit, g.unit) for g in plan.cord_goals)
+        if plan.target_dvh is None and (odd := [g for g in plan.cord_goals if not _modelled(g)]):
+            why = f"{odd[0].id}: without a plan only near-maximum doses in Gy can be estimated"
+            return ScheduleLimits(fractions, True, (), why)
+        return ScheduleLimits(fractions, True, own)
+    known = [r for r in plan.schedule_limits if r.unit == "Gy" and r.fractions is not None]
     if plan.target_dvh is None:
-        return goals, [], None
-    scale = dose_gy / plan.rx_gy
-    limits = []
-    for row in rows:
+        known = [r for r in known if str(r.metric) in NEAR_MAXIMA_GY]
+    published = tuple(LimitRow(r.id, r.limit, r.unit, r) for r in known if r.fractions == fractions)
+    if published:
+        return ScheduleLimits(fractions, False, published)
+    derived = _derived(known, fractions, plan.alpha_beta_gy)
+    if derived:
+        return ScheduleLimits(fractions, False, derived)
+    reason = f"the protocol has no near-maximum cord limit for {fractions} fraction(s)"
+    return ScheduleLimits(fractions, False, (), reason)
+
+
+def _modelled(goal: CordGoal) -> bool:
+    return goal.metric in NEAR_MAXIMA_GY
+
+
+def _derived(
+    rows: Sequence[Constraint], fractions: int, alpha_beta_gy: float
+) -> tuple[LimitRow, ...]:
+    """Limits converted by EQD2 from the nearest published numbers of fractions, below and above.
+
+    Of the two the smaller counts, for each metric. Only doses of a hottest volume are converted.
+    """
+    doses = [r for r in rows if r.metric.kind in ("D", "Max") and r.fractions is not None]
+    counts = {r.fractions for r in doses if r.fractions is not None}
+    below = max((n for n in counts if n < fractions), default=None)
+    above = min((n for n in counts if n > fractions), default=None)
+    smallest: dict[str, LimitRow] = {}
+    for row in doses:
+        if row.fractions is None or row.fractions not in (below, above):
+            continue
+        limit = isoeffective_dose_gy(
+            row.limit, row.fractions, fractions, alpha_beta_gy=alpha_beta_gy
+        )
+        origin = DerivedFrom(row.id, row.fractions, row.limit, alpha_beta_gy)
+        key = str(row.metric)
+        if key not in smallest or limit < smallest[key].limit:
+            smallest[key] = LimitRow(row.id, limit, row.unit, row, origin)
+    return tuple(smallest.values())
+
+
+def _scaled_limits(plan: Plan, limits: ScheduleLimits, scale: float) -> list[CordLimit]:
+    """Limits with the dose of the plan scaled; none where a dose is not known."""
+    if limits.is_own:
+        return [replace(limit, scale=scale) for limit in plan.limits]
+    found = []
+    for each in limits.rows:
+        row, name, bound = each.source, each.id, each.limit
+        assert row is not None
         like = next((x for x in plan.limits if x.structure == row.structure), None)
-        if like is None:
-            return [], [], f"{row.id}: no dose of its structure is known"
-        limits.append(replace(like, id=row.id, metric=row.metric, limit=row.limit, scale=scale))
-    return goals, limits, None
+        if like is not None:
+            found.append(replace(like, id=name, metric=row.metric, limit=bound, scale=scale))
+        elif plan.cord_dvh is not None and plan.cord_dvh.covered_volume_cc > 0:
+            read = row.metric.evaluate(plan.cord_dvh, plan.rx_gy)
+            spread = read.plus_minus or 0.0
+            found.append(
+                CordLimit(
+                    name, row.structure, plan.cord_roi_name, row.metric, bound, plan.cord_dvh,
+                    plan.rx_gy, spread, scale,
+                )
+            )  # fmt: skip
+    return found

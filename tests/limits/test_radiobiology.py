@@ -1,0 +1,98 @@
+"""The linear-quadratic arithmetic against closed forms and what must hold for any course."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cordgap.errors import OptionError
+from cordgap.limits.radiobiology import bed_gy, eqd2_gy, isoeffective_dose_gy
+
+SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
+doses = st.floats(0.01, 100.0)
+counts = st.integers(1, 40)
+ratios = st.floats(0.3, 30.0)
+# Ten roundings of double precision.
+CLOSE = 1e-12
+
+
+@pytest.mark.parametrize(
+    ("dose", "n", "ratio", "bed"),
+    [(17.0, 2, 2.0, 17 * 5.25), (24.0, 1, 10.0, 24 * 3.4), (60.0, 30, 2.0, 120.0)],
+)
+def test_bed_in_closed_form(dose, n, ratio, bed):
+    assert bed_gy(dose, n, alpha_beta_gy=ratio) == pytest.approx(bed, rel=CLOSE)
+
+
+@SEEDED
+@given(n=counts, ratio=ratios)
+def test_eqd2_of_two_gray_fractions_is_the_dose(n, ratio):
+    assert eqd2_gy(2.0 * n, n, alpha_beta_gy=ratio) == pytest.approx(2.0 * n, rel=CLOSE)
+
+
+def test_a_course_of_sahgal_is_its_published_eqd2():
+    """Nieder's cumulative 120 Gy2 of BED are 60 Gy in 2 Gy fractions with alpha/beta 2."""
+    assert eqd2_gy(60.0, 30) == pytest.approx(bed_gy(60.0, 30) / 2, rel=CLOSE)
+    assert bed_gy(60.0, 30) == pytest.approx(120.0, rel=CLOSE)
+
+
+def test_hytec_limits_are_isoeffective():
+    """The published limits agree with one another to the 0.1 Gy they are rounded to."""
+    published = {1: 12.4, 2: 17.0, 3: 20.3, 4: 23.0, 5: 25.3}
+    for n, dose in published.items():
+        for m, other in published.items():
+            assert isoeffective_dose_gy(dose, n, m) == pytest.approx(other, abs=0.1)
+
+
+@SEEDED
+@given(dose=doses, n=counts, m=counts, ratio=ratios)
+def test_isoeffective_dose_has_the_same_effect_and_leads_back(dose, n, m, ratio):
+    other = isoeffective_dose_gy(dose, n, m, alpha_beta_gy=ratio)
+    assert bed_gy(other, m, alpha_beta_gy=ratio) == pytest.approx(
+        bed_gy(dose, n, alpha_beta_gy=ratio), rel=1e-9
+    )
+    assert isoeffective_dose_gy(other, m, n, alpha_beta_gy=ratio) == pytest.approx(dose, rel=1e-9)
+
+
+@SEEDED
+@given(pair=st.tuples(doses, doses), n=counts, ratio=ratios)
+def test_more_dose_more_effect(pair, n, ratio):
+    low, high = sorted(pair)
+    for effect in (bed_gy, eqd2_gy):
+        assert effect(low, n, alpha_beta_gy=ratio) <= effect(high, n, alpha_beta_gy=ratio)
+
+
+@SEEDED
+@given(dose=doses, n=counts, pair=st.tuples(counts, counts), ratio=ratios)
+def test_more_fractions_more_dose(dose, n, pair, ratio):
+    few, many = sorted(pair)
+    a, b = (isoeffective_dose_gy(dose, n, m, alpha_beta_gy=ratio) for m in (few, many))
+    assert a <= b * (1 + CLOSE)
+
+
+@SEEDED
+@given(pair=st.tuples(ratios, ratios))
+def test_late_reacting_tissue_suffers_more_from_large_fractions(pair):
+    small, large = sorted(pair)
+    assert bed_gy(17.0, 2, alpha_beta_gy=small) >= bed_gy(17.0, 2, alpha_beta_gy=large)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ratio", "words"),
+    [
+        ((-1.0, 2), 2.0, "dose of -1.0 Gy"),
+        ((float("nan"), 2), 2.0, "dose of nan Gy"),
+        ((10.0, 0), 2.0, "0 fractions"),
+        ((10.0, 2), 0.0, "alpha/beta of 0.0 Gy"),
+        ((10.0, 2), float("inf"), "alpha/beta of inf Gy"),
+    ],
+)
+def test_nonsense_is_refused(arguments, ratio, words):
+    with pytest.raises(OptionError, match=words):
+        bed_gy(*arguments, alpha_beta_gy=ratio)
+
+
+def test_nonsense_number_of_new_fractions_is_refused():
+    with pytest.raises(OptionError, match="0 fractions"):
+        isoeffective_dose_gy(10.0, 2, 0)
