@@ -23,7 +23,7 @@ SETTINGS_FILE = "cordgap.toml"
 RX_RANGE_GY = (0.01, 200.0)
 FRACTIONS_RANGE = (1, 60)
 MAX_RANGE_MM = (0.5, 20.0)
-MethodName = Literal["trim", "plan-gradient", "population-falloff"]
+MethodName = Literal["trim", "plan-gradient", "isodose-recession", "population-falloff"]
 
 OptionalPathArgument = Annotated[
     Path | None,

@@ -13,7 +13,7 @@ from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import shown, shown_range
-from cordgap.separation.result import CoverageGoal, Question, Separation, Verdict
+from cordgap.separation.result import CoverageGoal, MethodRow, Question, Separation, Verdict
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
@@ -77,9 +77,9 @@ def answer_sentence(result: CaseResult) -> str:
         reach = shown(goal.required_separation_mm), shown_range(goal.interval_mm)
         return (
             f"Make {make} {between} to reach {goal.metric} ≥ {goal.at_least:g} (estimate "
-            f"{reach[0]}, {interval_words(s)} {reach[1]}) {schedule}; the coverage that the plan "
-            f"has now, {shown(goal.value)}, would need {shown(s.required_separation_mm)} "
-            f"({shown_range(s.interval_mm)}); {now}{_volume(s)}."
+            f"{reach[0]}, {interval_words(s)} {reach[1]}) {schedule}; without that, with the "
+            f"coverage that the plan has now, {shown(goal.value)}: "
+            f"{shown(s.required_separation_mm)} ({shown_range(s.interval_mm)}); {now}{_volume(s)}."
         )
     return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}."
 
@@ -187,6 +187,10 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", f"coverage of {s.target_roi_name}"]
         for goal in s.coverage_goals:
             lines += _indented(coverage_line(goal))
+        lines.append("  (the rim is the target within 8 mm of the cord)")
+        lines += ["", "what each method says (mm)"]
+        for row in s.methods:
+            lines += _indented(method_line(row))
         lines += ["", "gap now by direction, and what is missing (mm)", *_sextant_lines(s)]
         lines += ["", "required separation if the plan is scaled to another schedule (mm)"]
         lines += wrap(_schedules(s), _WIDTH, initial_indent="  ", subsequent_indent="  ")
@@ -237,9 +241,14 @@ def coverage_verdict(verdict: Verdict) -> str:
     return "missed" if verdict == "exceeded" else verdict
 
 
+def coverage_name(goal: CoverageGoal) -> str:
+    """Return the metric of a coverage goal and what it speaks of, unless that is the target."""
+    return f"{goal.metric} of the rim" if goal.region == "rim" else goal.metric
+
+
 def coverage_line(goal: CoverageGoal) -> str:
     """Return one coverage goal as a line of text."""
-    text = f"{coverage_verdict(goal.verdict):<13} {goal.metric} {shown(goal.value)} "
+    text = f"{coverage_verdict(goal.verdict):<13} {coverage_name(goal)} {shown(goal.value)} "
     text += f"(goal {goal.at_least:g})"
     if goal.headline:
         text += ", headline"
@@ -247,6 +256,21 @@ def coverage_line(goal: CoverageGoal) -> str:
         text += f": needs {shown(goal.required_separation_mm, 1, 'mm')} "
         text += f"({shown_range(goal.interval_mm)}), {goal.method}"
     return text + (f"; {goal.reason}" if goal.reason else "")
+
+
+def method_line(row: MethodRow) -> str:
+    """Return one estimator as a line of text: what it says, or why it does not apply."""
+    text = f"{row.method:<19}"
+    if row.required_separation_mm is not None:
+        bound = "at most about " if row.bound == "upper" else ""
+        text += f"{bound}{shown(row.required_separation_mm)} ({shown_range(row.interval_mm)})"
+        if row.used:
+            text += ", used"
+    elif row.applies:
+        text += "no number"
+    else:
+        text += "does not apply"
+    return text + (f": {row.reason}" if row.reason else "")
 
 
 def _sextant_lines(s: Separation) -> list[str]:

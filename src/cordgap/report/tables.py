@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
 from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding, verdict_of
+from cordgap.report.estimate_parts import erosion_part, method_part
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
     DOSE_INTERPOLATION,
@@ -257,7 +258,7 @@ def _no_separation(reason: str) -> Document:
         "additional_mm", "make_mm", "make_for_metric", "resection_cc",
         "resection_inside_canal_cc", "map",
     )  # fmt: skip
-    empty: Document = {"cord_goals": [], "coverage_goals": []}
+    empty: Document = {"cord_goals": [], "coverage_goals": [], "methods": [], "jakubovic": None}
     empty |= dict.fromkeys(absent)
     empty |= {"separation_to_thecal_sac_reason": reason, "resection_reason": reason}
     empty |= {"resection_inside_canal_reason": reason}
@@ -305,9 +306,12 @@ def _separation(s: Separation) -> Document:
                 "interval_mm": rounded_pair(g.interval_mm),
                 "method": g.method,
                 "reason": g.reason,
+                "region": g.region,
+                "source": g.source,
             }
             for g in s.coverage_goals
         ],
+        "methods": [method_part(m) for m in s.methods],
         "question": s.question,
         "method": s.method,
         "separation_mm": rounded(s.separation_mm, MM_DIGITS),
@@ -339,6 +343,7 @@ def _separation(s: Separation) -> Document:
             }
             for p in s.curve
         ],
+        "jakubovic": erosion_part(s.erosion),
         "map": _map(s.map),
         "sextants": [
             {

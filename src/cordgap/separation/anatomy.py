@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cordgap.case.case import Case
+from cordgap.case.grid import DoseGrid
 from cordgap.case.naming import Role
 from cordgap.case.structure import Structure
 from cordgap.dvh.solid import Between, Ends, Solid, build_solid
@@ -37,6 +38,8 @@ class Anatomy:
     cord: Solid
     target: Solid
     cord_surface: Surface
+    target_surface: Surface
+    dose: DoseGrid | None
     gap: Gap
     map: GapMap
     cells: TargetCells
@@ -102,6 +105,8 @@ def survey(
         cord=cord_solid,
         target=target_solid,
         cord_surface=cord_surface,
+        target_surface=target_surface,
+        dose=case.dose,
         gap=gap,
         map=map_gaps(cord_solid, target_surface, gap),
         cells=cells,

@@ -15,8 +15,10 @@ from cordgap.dvh.metrics import Goal
 from cordgap.errors import Finding, OptionError
 from cordgap.separation.anatomy import FAR_MM, Anatomy
 from cordgap.separation.coverage import HEADLINE_GOAL, answer_goals
+from cordgap.separation.erosion import erode
 from cordgap.separation.estimators import INTERVAL_COVERS, Estimate, within_reach
 from cordgap.separation.gap import summarise_sextants
+from cordgap.separation.methods import compare_methods
 from cordgap.separation.plan import Plan
 from cordgap.separation.resect import resection_inside_cc
 from cordgap.separation.result import (
@@ -56,7 +58,7 @@ def estimate_separation(
         With the cord goals as evaluated on the exported dose.
     coverage : sequence of Goal
         Headline goals in place of ``D98%[%]>=95``; all must hold.
-    method : {"trim", "plan-gradient", "population-falloff"}, optional
+    method : {"trim", "plan-gradient", "isodose-recession", "population-falloff"}, optional
         In place of the one that the plan asks for.
     max_mm : float
         Largest separation considered.
@@ -110,6 +112,7 @@ def estimate_separation(
         cord_goals=plan.cord_goals,
         binding_constraint=estimate.binding or binding_constraint(plan),
         coverage_goals=rows,
+        methods=compare_methods(anatomy, plan, headline, chosen, max_mm),
         question=QUESTIONS[chosen],
         method=chosen,
         separation_mm=present,
@@ -129,6 +132,7 @@ def estimate_separation(
         status=_status(estimate, present),
         reason=estimate.reason,
         curve=separation_curve(anatomy, plan, chosen, max_mm),
+        erosion=erode(anatomy, plan.prescription),
         map=gaps,
         sextants=summarise_sextants(gaps),
         schedules=schedule_table(anatomy, plan, headline, max_mm, reachable),
