@@ -189,8 +189,8 @@ def summary_text(result: CaseResult) -> str:
             lines += _indented(coverage_line(goal))
         lines.append("  (the rim is the target within 8 mm of the cord)")
         lines += ["", "what each method says (mm)"]
-        for row in s.methods:
-            lines += _indented(method_line(row))
+        for method in s.methods:
+            lines += _indented(method_line(method))
         lines += ["", "gap now by direction, and what is missing (mm)", *_sextant_lines(s)]
         lines += ["", "required separation if the plan is scaled to another schedule (mm)"]
         lines += wrap(_schedules(s), _WIDTH, initial_indent="  ", subsequent_indent="  ")
