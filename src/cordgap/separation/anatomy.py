@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from cordgap.case.case import Case
 from cordgap.case.grid import DoseGrid
@@ -22,6 +25,8 @@ LEVEL_REACH_MM = 25.0
 FAR_MM = 10.0
 # Cord contoured this far beyond the target's levels is enough for a safe estimate.
 CORD_BEYOND_MM = 10.0
+# The rim is the target this near to the cord.
+RIM_WIDTH_MM = 8.0
 # Contours end up to half a slice from where a structure ends; this much is no missing level.
 CORD_TOLERANCE_MM = 3.0
 
@@ -47,6 +52,21 @@ class Anatomy:
     canal: Solid | None
     separation_to_thecal_sac_mm: float | None
     findings: tuple[Finding, ...]
+
+    @cached_property
+    def rim(self) -> TargetCells:
+        """Cells of the target within 8 mm of the cord whose dose is known."""
+        cells = self.cells
+        near = (cells.cord_distance_mm < RIM_WIDTH_MM) & np.isfinite(cells.dose_gy)
+        volume = cells.volume_mm3[near]
+        return replace(
+            cells,
+            points_mm=cells.points_mm[near],
+            dose_gy=cells.dose_gy[near],
+            volume_mm3=volume,
+            cord_distance_mm=cells.cord_distance_mm[near],
+            total_mm3=float(volume.sum()),
+        )
 
     @property
     def knows_resection(self) -> bool:

@@ -20,7 +20,6 @@ from cordgap.separation.estimators import (
     plan_gradient,
     reach_goal,
     reach_rim_dose,
-    rim_cells,
     trim,
     trim_interval_mm,
 )
@@ -113,7 +112,7 @@ def _row(
     if plan.target_dvh is not None and asked.region == "target":
         read = goal.metric.evaluate(plan.target_dvh, plan.rx_gy)
     elif plan.target_dvh is not None:
-        value = rim_cells(anatomy).coverage(goal.metric, 0.0, plan.rx_gy)
+        value = anatomy.rim.coverage(goal.metric, 0.0, plan.rx_gy)
         reason = None if value is not None else "no target within 8 mm of the cord"
         read = MetricValue(value, reason=reason)
     verdict: Verdict = "not evaluable"

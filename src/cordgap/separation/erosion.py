@@ -11,7 +11,6 @@ import numpy as np
 from cordgap.case.case import Prescription
 from cordgap.dvh.metrics import parse_metric
 from cordgap.separation.anatomy import Anatomy
-from cordgap.separation.estimators import rim_cells
 from cordgap.separation.resect import TargetCells
 from cordgap.separation.result import Erosion
 
@@ -31,7 +30,7 @@ def erode(anatomy: Anatomy, prescription: Prescription) -> Erosion | None:
         return None
     steps = np.arange(0.0, LAST_MM + STEP_MM / 2, STEP_MM)
     target = _bed(anatomy.cells, steps, anatomy.gap.separation_mm, prescription)
-    rim = _bed(rim_cells(anatomy), steps, anatomy.gap.separation_mm, prescription)
+    rim = _bed(anatomy.rim, steps, anatomy.gap.separation_mm, prescription)
     known = [(x, y) for x, y in zip(steps, rim, strict=True) if y is not None]
     rise = None
     if len(known) >= _MIN_STEPS:

@@ -36,6 +36,7 @@ from cordgap.separation.schedules import (
     schedule_table,
     separation_curve,
 )
+from cordgap.separation.split import split_finding
 
 DEFAULT_MAX_MM = 10.0
 
@@ -102,6 +103,8 @@ def estimate_separation(
                 severity="info",
             )
         )
+    if required is not None and (split := split_finding(anatomy, required)) is not None:
+        findings.append(split)
     return Separation(
         cord_roi_name=anatomy.cord_structure.roi_name,
         cord_role=anatomy.cord_role,

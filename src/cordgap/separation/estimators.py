@@ -18,7 +18,6 @@ from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
 from cordgap.separation.gap import summarise_sextants
 from cordgap.separation.plan import CordLimit
 from cordgap.separation.recession import recede
-from cordgap.separation.resect import TargetCells
 from cordgap.separation.result import Interval, Method, Region
 
 # Share of the intervals below that contained the re-planned truth (docs/separation.md).
@@ -34,8 +33,7 @@ MOST_SHIFT = 0.12
 COVERED_RIM_FRACTION = 0.87
 COLD_RIM_SLOPE = 2.0
 LEAST_FACTOR = 0.6
-# The rim is the target this near to the cord; its near-minimum leaves out this volume.
-RIM_WIDTH_MM = 8.0
+# The near-minimum of the rim leaves out this volume.
 NEAR_MM3 = 35.0
 # Another dose at the rim: what the rest of the error adds to plan-gradient.
 SHIFT_REST_MM = 0.4
@@ -89,7 +87,7 @@ def trim(
     """
     present = anatomy.gap.separation_mm
     metric = goal.metric
-    cells = anatomy.cells if region == "target" else rim_cells(anatomy)
+    cells = anatomy.cells if region == "target" else anatomy.rim
     if cells.coverage(metric, 0.0, rx_gy) is None:
         return Estimate("trim", None, None, f"{metric} of the {region} is not evaluable")
 
@@ -251,24 +249,9 @@ def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) ->
     return slope * max(LEAST_FACTOR, 1.0 - COLD_RIM_SLOPE * missing)
 
 
-def rim_cells(anatomy: Anatomy) -> TargetCells:
-    """Cells of the target within 8 mm of the cord."""
-    cells = anatomy.cells
-    near = (cells.cord_distance_mm < RIM_WIDTH_MM) & np.isfinite(cells.dose_gy)
-    volume = cells.volume_mm3[near]
-    return replace(
-        cells,
-        points_mm=cells.points_mm[near],
-        dose_gy=cells.dose_gy[near],
-        volume_mm3=volume,
-        cord_distance_mm=cells.cord_distance_mm[near],
-        total_mm3=float(volume.sum()),
-    )
-
-
 def rim_near_minimum_gy(anatomy: Anatomy) -> float | None:
     """Dose that all but the coldest 0.035 cc of the target within 8 mm of the cord gets."""
-    cells = rim_cells(anatomy)
+    cells = anatomy.rim
     if not cells.dose_gy.size:
         return None
     volume = cells.volume_mm3
@@ -393,7 +376,7 @@ def reach_rim_dose(
     A new plan that gives the rim just what the goal asks for changes the cord by as much: it starts
     from D0 + (goal - rim now). Never less than trim, where the plan misses the goal.
     """
-    cells = rim_cells(anatomy)
+    cells = anatomy.rim
     now = cells.coverage(goal.metric, 0.0, rx_gy)
     if now is None:
         return Estimate("plan-gradient", None, None, f"{goal.metric} of the rim is not evaluable")
