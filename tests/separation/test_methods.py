@@ -11,7 +11,7 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.metrics import parse_goal
 from cordgap.report.tables import separation_document
-from cordgap.separation.estimators import MOST_SHIFT, slope_gy_per_mm
+from cordgap.separation.estimators import MOST_CUT, MOST_LIFT, slope_gy_per_mm
 from cordgap.separation.split import pieces_mm3
 
 RADIUS, OUTER = 5.0, 15.0
@@ -122,9 +122,9 @@ class Rim:
     ("gradient", "rim", "expected"),
     [
         (2.0, 20.0, 2.0),  # 10 % of 20 Gy per mm, covered: as it is
-        (1.8, 20.0, np.sqrt(1.8 * 2.0)),  # half way to 2 Gy/mm
-        (1.0, 20.0, 1.0 * (1 + MOST_SHIFT)),
-        (4.0, 20.0, 4.0 * (1 - MOST_SHIFT)),
+        (1.9, 20.0, np.sqrt(1.9 * 2.0)),  # half way to 2 Gy/mm
+        (1.0, 20.0, 1.0 * (1 + MOST_LIFT)),
+        (4.0, 20.0, 4.0 * (1 - MOST_CUT)),
         (2.0, 15.4, 2.0 * (1 - 2 * 0.10)),  # rim at 77 %: 10 % short of 87 %
         (2.0, 2.0, 2.0 * 0.6),  # never less than 0.6
     ],
@@ -219,7 +219,7 @@ def test_target_split_by_decompression():
 
 def test_pieces():
     cube = np.stack(np.meshgrid(*[np.arange(0.0, 10.0)] * 3), axis=-1).reshape(-1, 3)
-    both = np.concatenate([cube, cube + [20.0, 0, 0]])
+    both = np.concatenate([cube, cube + np.array([20.0, 0.0, 0.0])])
     assert pieces_mm3(cube, np.ones(1000)) == [1000.0]
     assert pieces_mm3(both, np.ones(2000)) == [1000.0, 1000.0]
     crumb = np.concatenate([cube, [[30.0, 30.0, 30.0]]])

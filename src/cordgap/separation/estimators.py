@@ -26,9 +26,9 @@ INTERVAL_COVERS = 0.9
 SLOPE_RANGE = (0.8, 1.1)
 SLOPE_REST_MM = 0.12
 # Slope: half way from the plan's own gradient to what re-planned cases reach, as a share of the
-# prescription per mm, by no more than this.
+# prescription per mm, by no more than this (steeper is the unsafe side).
 USUAL_GRADIENT_PER_MM = 0.10
-MOST_SHIFT = 0.12
+MOST_CUT, MOST_LIFT = 0.12, 0.06
 # A rim colder than this share of the prescription takes its part of the room: 2 per unit of dose.
 COVERED_RIM_FRACTION = 0.87
 COLD_RIM_SLOPE = 2.0
@@ -233,7 +233,7 @@ def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) ->
     """Fall of the cord dose per mm that a new plan is expected to reach; 0 without a gradient.
 
     The plan's own gradient, drawn half way (geometric mean) towards 10 % of the prescription per
-    mm, by 12 % at most; less where the rim is cold, because a new plan spends the room on the rim
+    mm, by 6 % up or 12 % down at most; less where the rim is cold, because a new plan spends the room on the rim
     first: factor 1 - 2 (0.87 - r) with r its near-minimum over the prescription. ``covered`` takes
     the rim as covered.
     """
@@ -241,7 +241,7 @@ def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) ->
         return 0.0
     own = anatomy.gradient.gradient_gy_per_mm
     drawn = float(np.sqrt(USUAL_GRADIENT_PER_MM * rx_gy / own))
-    slope = own * min(max(drawn, 1.0 - MOST_SHIFT), 1.0 + MOST_SHIFT)
+    slope = own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
     rim = None if covered else rim_near_minimum_gy(anatomy)
     if rim is None:
         return slope
