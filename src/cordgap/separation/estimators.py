@@ -233,9 +233,9 @@ def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) ->
     """Fall of the cord dose per mm that a new plan is expected to reach; 0 without a gradient.
 
     The plan's own gradient, drawn half way (geometric mean) towards 10 % of the prescription per
-    mm, by 6 % up or 12 % down at most; less where the rim is cold, because a new plan spends the room on the rim
-    first: factor 1 - 2 (0.87 - r) with r its near-minimum over the prescription. ``covered`` takes
-    the rim as covered.
+    mm, by 6 % up or 12 % down at most; less where the rim is cold, because a new plan spends the
+    room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum over the prescription.
+    ``covered`` takes the rim as covered.
     """
     if anatomy.gradient is None:
         return 0.0
@@ -390,13 +390,18 @@ def reach_rim_dose(
 
 
 def larger(one: Estimate, other: Estimate) -> Estimate:
-    """Return the estimate that asks for more, with an interval that reaches as far as either."""
+    """Return the estimate that asks for more; its interval reaches as far up as either.
+
+    Where the other asks for more, the interval reaches down as far as the first, which may do.
+    """
     if one.required_mm is None or other.required_mm is None:
         return one if one.required_mm is None else other
     if one.interval_mm is None or other.interval_mm is None:
         return one
     most = one if one.required_mm >= other.required_mm else other
-    low = min(one.interval_mm[0], other.interval_mm[0])
+    low = one.interval_mm[0]
+    if most is other:
+        low = min(low, other.interval_mm[0])
     return replace(
         most,
         method=one.method,
