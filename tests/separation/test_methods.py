@@ -147,9 +147,11 @@ def rows_of(separation, metric, region="target"):
 
 
 def test_a_near_minimum_as_it_is_asks_for_the_plans_own_coverage():
-    own = answer(ring_case(21.0, 1.0))
+    own = answer(ring_case(21.0, 1.0, rx=26.0))
     now = rows_of(own.separation, "DC0.035cc[%]")[0].value
-    asked = answer(ring_case(21.0, 1.0), coverage=(f"Dmin0.035cc[%]>={now:.6f}",)).separation
+    asked = answer(
+        ring_case(21.0, 1.0, rx=26.0), coverage=(f"Dmin0.035cc[%]>={now:.6f}",)
+    ).separation
     row = asked.coverage_goals[0]
     assert row.required_separation_mm == pytest.approx(
         own.separation.required_separation_mm, abs=0.05
