@@ -48,7 +48,7 @@ def test_linear_dose_goes_back_by_its_slope(fall):
     near_maximum = fall * found.receded_mm[1] / (1 - found.share[1])
     # Straight lines stay straight: every step takes the same dose away.
     np.testing.assert_allclose(np.diff(found.share), np.diff(found.share)[0], rtol=0.02)
-    # The hottest points change from step to step (0.1 mm). 35 points of 1 mm3 stand for the hottest 0.035 cc: 20 to 20 + 5 slopes at the surface.
+    # The hottest 35 points of 1 mm3 stand for 0.035 cc; which they are changes: 0.1 mm.
     assert 20.0 < near_maximum < 20.0 + RADIUS * fall
     assert found.for_share_mm(0.8) == pytest.approx(0.2 * near_maximum / fall, abs=0.1)
 
