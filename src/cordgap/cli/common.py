@@ -26,7 +26,7 @@ FRACTIONS_RANGE = (1, 60)
 MAX_RANGE_MM = (0.5, 20.0)
 ALPHA_BETA_RANGE_GY = (0.1, 30.0)
 ACCEPT_WORDS = ("frame-of-reference", "one-fraction")
-MethodName = Literal["trim", "plan-gradient", "population-falloff"]
+MethodName = Literal["trim", "plan-gradient", "isodose-recession", "population-falloff"]
 
 OptionalPathArgument = Annotated[
     Path | None,

@@ -17,6 +17,7 @@ from cordgap.report.numbers import NO_NUMBER, shown, shown_range
 from cordgap.separation.result import (
     CoverageGoal,
     HighestDose,
+    MethodRow,
     Question,
     Schedule,
     Separation,
@@ -88,9 +89,9 @@ def answer_sentence(result: CaseResult) -> str:
         reach = shown(goal.required_separation_mm), shown_range(goal.interval_mm)
         return (
             f"Make {make} {between} to reach {goal.metric} ≥ {goal.at_least:g} (estimate "
-            f"{reach[0]}, {interval_words(s)} {reach[1]}) {schedule}; the coverage that the plan "
-            f"has now, {shown(goal.value)}, would need {shown(s.required_separation_mm)} "
-            f"({shown_range(s.interval_mm)}); {now}{_volume(s)}."
+            f"{reach[0]}, {interval_words(s)} {reach[1]}) {schedule}; without that, with the "
+            f"coverage that the plan has now, {shown(goal.value)}: "
+            f"{shown(s.required_separation_mm)} ({shown_range(s.interval_mm)}); {now}{_volume(s)}."
         )
     return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}."
 
@@ -203,6 +204,10 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", f"coverage of {s.target_roi_name}"]
         for goal in s.coverage_goals:
             lines += _indented(coverage_line(goal))
+        lines.append("  (the rim is the target within 8 mm of the cord)")
+        lines += ["", "what each method says (mm)"]
+        for method in s.methods:
+            lines += _indented(method_line(method))
         lines += ["", "gap now by direction, what is missing (mm), what is to be removed (cc)"]
         lines += _sextant_lines(s)
         lines += _indented(binding_words(result))
@@ -258,9 +263,14 @@ def coverage_verdict(verdict: Verdict) -> str:
     return "missed" if verdict == "exceeded" else verdict
 
 
+def coverage_name(goal: CoverageGoal) -> str:
+    """Return the metric of a coverage goal and what it speaks of, unless that is the target."""
+    return f"{goal.metric} of the rim" if goal.region == "rim" else goal.metric
+
+
 def coverage_line(goal: CoverageGoal) -> str:
     """Return one coverage goal as a line of text."""
-    text = f"{coverage_verdict(goal.verdict):<13} {goal.metric} {shown(goal.value)} "
+    text = f"{coverage_verdict(goal.verdict):<13} {coverage_name(goal)} {shown(goal.value)} "
     text += f"(goal {goal.at_least:g})"
     if goal.headline:
         text += ", headline"
@@ -268,6 +278,21 @@ def coverage_line(goal: CoverageGoal) -> str:
         text += f": needs {shown(goal.required_separation_mm, 1, 'mm')} "
         text += f"({shown_range(goal.interval_mm)}), {goal.method}"
     return text + (f"; {goal.reason}" if goal.reason else "")
+
+
+def method_line(row: MethodRow) -> str:
+    """Return one estimator as a line of text: what it says, or why it does not apply."""
+    text = f"{row.method:<19}"
+    if row.required_separation_mm is not None:
+        bound = "at most about " if row.bound == "upper" else ""
+        text += f"{bound}{shown(row.required_separation_mm)} ({shown_range(row.interval_mm)})"
+        if row.used:
+            text += ", used"
+    elif row.applies:
+        text += "no number"
+    else:
+        text += "does not apply"
+    return text + (f": {row.reason}" if row.reason else "")
 
 
 def _sextant_lines(s: Separation) -> list[str]:

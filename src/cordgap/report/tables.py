@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
 from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding, verdict_of
+from cordgap.report.estimate_parts import erosion_part, method_part
 from cordgap.report.files import words_of
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
@@ -261,7 +262,7 @@ def _no_separation(reason: str) -> Document:
         "additional_mm", "make_mm", "make_for_metric", "resection_cc",
         "resection_inside_canal_cc", "map", "everywhere_mm", "everywhere_interval_mm",
     )  # fmt: skip
-    empty: Document = {"cord_goals": [], "coverage_goals": []}
+    empty: Document = {"cord_goals": [], "coverage_goals": [], "methods": [], "jakubovic": None}
     empty |= dict.fromkeys(absent)
     empty |= {"separation_to_thecal_sac_reason": reason, "resection_reason": reason}
     empty |= {"resection_inside_canal_reason": reason}
@@ -313,9 +314,12 @@ def _separation(result: CaseResult, s: Separation) -> Document:
                 "interval_mm": rounded_pair(g.interval_mm),
                 "method": g.method,
                 "reason": g.reason,
+                "region": g.region,
+                "source": g.source,
             }
             for g in s.coverage_goals
         ],
+        "methods": [method_part(m) for m in s.methods],
         "question": s.question,
         "method": s.method,
         "separation_mm": rounded(s.separation_mm, MM_DIGITS),
@@ -347,6 +351,7 @@ def _separation(result: CaseResult, s: Separation) -> Document:
             }
             for p in s.curve
         ],
+        "jakubovic": erosion_part(s.erosion),
         "map": gap_map_part(s.map, _far()),
         "sextants": [sextant_part(x, _far()) for x in s.sextants],
         "binding_levels": binding_levels_part(result, s),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from cordgap.case.case import Case
+from cordgap.case.grid import DoseGrid
 from cordgap.case.naming import Role
 from cordgap.case.structure import Structure
 from cordgap.dvh.solid import Between, Ends, Solid, build_solid
@@ -23,6 +27,8 @@ FAR_MM = 10.0
 CORD_BEYOND_MM = 10.0
 # ... and this far for limits on a part of the cord (AAPM TG-101, RTOG 0631: 5-6 mm).
 CORD_PARTIAL_VOLUME_MM = 6.0
+# The rim is the target this near to the cord.
+RIM_WIDTH_MM = 8.0
 # Contours end up to half a slice from where a structure ends; this much is no missing level.
 CORD_TOLERANCE_MM = 3.0
 
@@ -40,6 +46,7 @@ class Anatomy:
     target: Solid
     cord_surface: Surface
     target_surface: Surface
+    dose: DoseGrid | None
     gap: Gap
     map: GapMap
     cells: TargetCells
@@ -47,6 +54,22 @@ class Anatomy:
     canal: Solid | None
     separation_to_thecal_sac_mm: float | None
     findings: tuple[Finding, ...]
+
+    @cached_property
+    def rim(self) -> TargetCells:
+        """Cells of the target within 8 mm of the cord whose dose is known."""
+        cells = self.cells
+        near = (cells.cord_distance_mm < RIM_WIDTH_MM) & np.isfinite(cells.dose_gy)
+        volume = cells.volume_mm3[near]
+        return replace(
+            cells,
+            points_mm=cells.points_mm[near],
+            dose_gy=cells.dose_gy[near],
+            volume_mm3=volume,
+            cord_distance_mm=cells.cord_distance_mm[near],
+            sextant=None if cells.sextant is None else cells.sextant[near],
+            total_mm3=float(volume.sum()),
+        )
 
     @property
     def knows_resection(self) -> bool:
@@ -100,6 +123,7 @@ def survey(
         target=target_solid,
         cord_surface=cord_surface,
         target_surface=target_surface,
+        dose=case.dose,
         gap=gap,
         map=gaps,
         cells=cells,

@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cordgap.dvh.metrics import Goal, MetricValue, parse_goal
 from cordgap.errors import Finding
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.estimators import (
+    NEAR_MINIMUM_TRIED,
     PLAN_GRADIENT_GOALS,
+    RIM_GOALS,
     RIM_MM,
-    TRIM_INTERVALS_MM,
     Estimate,
+    isodose_recession,
+    larger,
+    near_minimum_share,
     plan_gradient,
-    population_falloff,
     reach_goal,
+    reach_rim_dose,
     trim,
+    trim_interval_mm,
 )
+from cordgap.separation.methods import Ask, by_population_falloff
 from cordgap.separation.plan import CordLimit, Plan
-from cordgap.separation.result import (
-    CoverageGoal,
-    Method,
-    Verdict,
+from cordgap.separation.result import CoverageGoal, Method, Region, Verdict
+
+_COLD_RIM = (
+    "a new plan can meet it and leave the rim next to the cord cold; what it needs lies between no "
+    "more room than there is and what a covered rim needs"
 )
-
 HEADLINE_GOAL = parse_goal("D98%[%]>=95")
-OTHER_GOALS = (parse_goal("D95%[%]>=100"), parse_goal("DC0.035cc[%]>=80"))
 
 
-# Cord metrics that a model of the dose at the edge of the cord can speak of.
-NEAR_MAXIMA_GY = ("D0.035cc[Gy]", "D0.03cc[Gy]", "D0.1cc[Gy]", "Max[Gy]")
+@dataclass(frozen=True)
+class Asked:
+    """One row of the table: a goal, of the whole target or of its rim, and where it comes from."""
+
+    goal: Goal
+    region: Region = "target"
+    source: str | None = None
+    fractions: int | None = None
+
+
+OTHER_GOALS = (
+    Asked(HEADLINE_GOAL),
+    Asked(parse_goal("D95%[%]>=100")),
+    Asked(parse_goal("DC0.035cc[%]>=80")),
+    Asked(parse_goal("D95%[%]>=95"), "rim"),
+    Asked(
+        parse_goal("DC0.035cc[Gy]>=15"),
+        source="Lovelock 2010: GTV minimum above 15 Gy in one fraction; read as near-minimum",
+        fractions=1,
+    ),
+    Asked(
+        parse_goal("DC0.035cc[Gy]>=15.3"),
+        source="Kowalchuk: GTV minimum 15.3 Gy in one fraction; read as near-minimum",
+        fractions=1,
+    ),
+)
 
 
 def answer_goals(
@@ -43,33 +72,49 @@ def answer_goals(
     findings: list[Finding],
 ) -> tuple[tuple[CoverageGoal, ...], Estimate]:
     """Rows of all coverage goals, and the estimate that makes the headline."""
-    others = [g for g in (HEADLINE_GOAL, *OTHER_GOALS) if str(g) not in {str(h) for h in headline}]
+    asked = [Asked(goal) for goal in headline]
+    wanted = {str(goal) for goal in headline}
+    for other in OTHER_GOALS:
+        same = other.region == "target" and str(other.goal) in wanted
+        if not same and other.fractions in (None, plan.prescription.fractions):
+            asked.append(other)
     rows, estimates = [], []
-    for goal in [*headline, *others]:
-        is_headline = goal in headline
+    for i, one in enumerate(asked):
+        is_headline = i < len(headline)
         if reason is not None:
             estimate = Estimate(method, None, None, reason)
         elif method == "trim":
-            estimate = _by_trim(anatomy, plan, goal, is_headline, max_mm, findings)
+            estimate = _by_trim(anatomy, plan, one, is_headline, max_mm, findings)
         elif method == "plan-gradient":
-            estimate = _by_plan_gradient(anatomy, plan, goal, max_mm)
+            estimate = _by_plan_gradient(anatomy, plan, one, max_mm)
+        elif method == "isodose-recession":
+            estimate = Estimate(
+                method, None, None, "isodose recession keeps the plan's coverage: it knows no goal"
+            )
         else:
-            estimate = _without_plan(plan, is_headline, max_mm)
-        rows.append(_row(plan, goal, is_headline, estimate))
+            estimate = _without_plan(anatomy, plan, one.goal, is_headline, max_mm)
+        rows.append(_row(anatomy, plan, one, is_headline, estimate))
         if is_headline:
             estimates.append(estimate)
-    if method == "plan-gradient" and reason is None:
-        answer = _own_coverage(anatomy, plan, headline, rows, max_mm, findings)
+    if reason is None and method in ("plan-gradient", "isodose-recession"):
+        answer = _own_coverage(anatomy, plan, headline, rows, method, max_mm, findings)
         return tuple(rows), answer
     failed = [e for e in estimates if e.required_mm is None]
     answer = failed[0] if failed else max(estimates, key=lambda e: e.required_mm or 0.0)
     return tuple(rows), answer
 
 
-def _row(plan: Plan, goal: Goal, headline: bool, estimate: Estimate) -> CoverageGoal:
+def _row(
+    anatomy: Anatomy, plan: Plan, asked: Asked, headline: bool, estimate: Estimate
+) -> CoverageGoal:
+    goal = asked.goal
     read = MetricValue(None, reason="no dose")
-    if plan.target_dvh is not None:
+    if plan.target_dvh is not None and asked.region == "target":
         read = goal.metric.evaluate(plan.target_dvh, plan.rx_gy)
+    elif plan.target_dvh is not None:
+        value = anatomy.rim.coverage(goal.metric, 0.0, plan.rx_gy)
+        reason = None if value is not None else "no target within 8 mm of the cord"
+        read = MetricValue(value, reason=reason)
     verdict: Verdict = "not evaluable"
     if read.value is not None:
         verdict = "met" if goal.holds(read.value) else "exceeded"
@@ -84,27 +129,24 @@ def _row(plan: Plan, goal: Goal, headline: bool, estimate: Estimate) -> Coverage
         interval_mm=estimate.interval_mm,
         method=estimate.method if estimate.required_mm is not None else None,
         reason=estimate.reason or (read.reason if estimate.required_mm is None else None),
+        region=asked.region,
+        source=asked.source,
     )
 
 
 def _by_trim(
     anatomy: Anatomy,
     plan: Plan,
-    goal: Goal,
+    asked: Asked,
     headline: bool,
     max_mm: float,
     findings: list[Finding],
 ) -> Estimate:
-    tried = str(goal) in TRIM_INTERVALS_MM
+    goal = asked.goal
+    tried = trim_interval_mm(goal, plan.rx_gy, asked.region) is not None
     if not tried and not headline:
-        return Estimate(
-            "trim",
-            None,
-            None,
-            "trim was not validated for this goal: against re-planned cases it asks for 1 to 2 mm "
-            "too much, because a new plan can meet it and leave the rim cold",
-        )
-    estimate = trim(anatomy, goal, plan.rx_gy, max_mm=max_mm)
+        return Estimate("trim", None, None, f"trim was not validated for this goal: {_COLD_RIM}")
+    estimate = trim(anatomy, goal, plan.rx_gy, max_mm=max_mm, region=asked.region)
     if not tried:
         findings.append(
             Finding(
@@ -132,10 +174,7 @@ def _span_both(
     findings: list[Finding],
 ) -> Estimate:
     """At the limit both estimators speak: the interval spans them."""
-    at_limit = [
-        replace(limit, limit=limit.limit - limit.scale * limit.plus_minus) for limit in close
-    ]
-    other = plan_gradient(anatomy, at_limit, plan.rx_gy, max_mm=max_mm)
+    other = plan_gradient(anatomy, close, plan.rx_gy, max_mm=max_mm)
     if estimate.interval_mm is None or other.interval_mm is None:
         return estimate
     if headline:
@@ -148,22 +187,34 @@ def _span_both(
             )
         )
     low, high = estimate.interval_mm
-    return replace(
-        estimate, interval_mm=(min(low, other.interval_mm[0]), max(high, other.interval_mm[1]))
+    other_low = max(other.interval_mm[0], anatomy.gap.separation_mm)
+    return replace(estimate, interval_mm=(min(low, other_low), max(high, other.interval_mm[1])))
+
+
+def _by_plan_gradient(anatomy: Anatomy, plan: Plan, asked: Asked, max_mm: float) -> Estimate:
+    """Row of one coverage goal."""
+    goal = asked.goal
+    if asked.region == "target" and str(goal) in PLAN_GRADIENT_GOALS:
+        return reach_goal(anatomy, plan.limits, goal, plan.rx_gy, max_mm)
+    if _at_the_rim(asked, plan.rx_gy):
+        return reach_rim_dose(
+            anatomy, plan.limits, goal, plan.rx_gy, max_mm=max_mm, region=asked.region
+        )
+    return Estimate(
+        "plan-gradient",
+        None,
+        None,
+        "plan-gradient keeps the coverage that the plan has now and was not validated for this "
+        f"goal: {_COLD_RIM}",
     )
 
 
-def _by_plan_gradient(anatomy: Anatomy, plan: Plan, goal: Goal, max_mm: float) -> Estimate:
-    """Row of one coverage goal."""
-    if str(goal) not in PLAN_GRADIENT_GOALS:
-        return Estimate(
-            "plan-gradient",
-            None,
-            None,
-            "plan-gradient keeps the coverage that the plan has now and was not validated for "
-            "this goal: a new plan can meet it and leave the rim cold",
-        )
-    return reach_goal(anatomy, plan.limits, goal, plan.rx_gy, max_mm)
+def _at_the_rim(asked: Asked, rx_gy: float) -> bool:
+    """Whether a goal speaks of the dose at the rim, within what was compared with truth."""
+    if asked.region == "rim":
+        return str(asked.goal) in RIM_GOALS
+    share = near_minimum_share(asked.goal, rx_gy)
+    return share is not None and NEAR_MINIMUM_TRIED[0] <= share <= NEAR_MINIMUM_TRIED[1]
 
 
 def _own_coverage(
@@ -171,28 +222,41 @@ def _own_coverage(
     plan: Plan,
     headline: Sequence[Goal],
     rows: Sequence[CoverageGoal],
+    method: Method,
     max_mm: float,
     findings: list[Finding],
 ) -> Estimate:
-    """Headline of plan-gradient: for the coverage that the plan has now."""
+    """Headline of a plan that breaks its cord goal: for the coverage that it has now.
+
+    Where it misses a headline goal, at least what the goal alone asks for (trim): a stricter cord
+    limit never needs less than a looser one that the plan holds.
+    """
+    if method == "plan-gradient":
+        answer = plan_gradient(anatomy, plan.limits, plan.rx_gy, max_mm=max_mm)
+    else:
+        answer = isodose_recession(anatomy, plan.limits, max_mm=max_mm)
     for goal, row in zip(headline, rows, strict=False):
         if row.verdict == "not evaluable":
             reason = f"{goal.metric} is not evaluable: {row.reason}"
-            return Estimate("plan-gradient", None, None, reason)
+            return Estimate(method, None, None, reason)
         if row.verdict == "exceeded":
+            covered = trim(anatomy, goal, plan.rx_gy, max_mm=max_mm)
+            if covered.required_mm is not None:
+                answer = larger(answer, covered)
             findings.append(
                 Finding(
                     "coverage-goal-missed-by-plan",
-                    f"the plan misses {goal} ({row.value:.1f}): the required separation is for "
-                    "the plan's own coverage; "
+                    f"the plan misses {goal} ({row.value:.1f}): the required separation is for the "
+                    "cord with the plan's own coverage, or for the goal with its own cord dose, "
+                    "whichever is more; "
                     + (
-                        "what reaching the goal needs is not known"
+                        "what both together need is not known"
                         if row.required_separation_mm is None
-                        else "the row of the goal holds the estimate for reaching it"
+                        else "the row of the goal holds the estimate for both together"
                     ),
                 )
             )
-        elif str(goal) not in PLAN_GRADIENT_GOALS:
+        elif str(goal) not in PLAN_GRADIENT_GOALS and not _at_the_rim(Asked(goal), plan.rx_gy):
             findings.append(
                 Finding(
                     "coverage-goal-not-validated",
@@ -200,25 +264,17 @@ def _own_coverage(
                     "not validated for this goal",
                 )
             )
-    return plan_gradient(anatomy, plan.limits, plan.rx_gy, max_mm=max_mm)
+    return answer
 
 
-def _without_plan(plan: Plan, headline: bool, max_mm: float) -> Estimate:
-    def none(reason: str) -> Estimate:
-        return Estimate("population-falloff", None, None, reason)
-
+def _without_plan(
+    anatomy: Anatomy, plan: Plan, goal: Goal, headline: bool, max_mm: float
+) -> Estimate:
     if not headline:
-        return none("without a plan only the headline goal is estimated")
-    if not plan.cord_goals:
-        return none("no cord goal applies to this plan")
-    for goal in plan.cord_goals:
-        if goal.metric not in NEAR_MAXIMA_GY:
-            return none(
-                f"{goal.id} is no limit on a near-maximum dose in Gy: without a plan it cannot be "
-                "estimated"
-            )
-    limits = [(g.id, g.limit) for g in plan.cord_goals]
-    return population_falloff(limits, plan.rx_gy, max_mm=max_mm)
+        return Estimate(
+            "population-falloff", None, None, "without a plan only the headline goal is estimated"
+        )
+    return by_population_falloff(Ask(anatomy, plan, goal, max_mm))
 
 
 def _warn_of_cold_core(anatomy: Anatomy, plan: Plan, findings: list[Finding]) -> None:

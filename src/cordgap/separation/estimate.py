@@ -15,9 +15,11 @@ from cordgap.dvh.metrics import Goal
 from cordgap.errors import Finding, OptionError
 from cordgap.separation.anatomy import FAR_MM, Anatomy
 from cordgap.separation.coverage import HEADLINE_GOAL, answer_goals
+from cordgap.separation.erosion import erode
 from cordgap.separation.estimators import INTERVAL_COVERS, Estimate
 from cordgap.separation.gap import binding_levels, summarise_sextants, worst_levels
 from cordgap.separation.highest import highest_doses
+from cordgap.separation.methods import compare_methods
 from cordgap.separation.plan import Plan
 from cordgap.separation.reach import clear_only
 from cordgap.separation.resect import resection_inside_cc
@@ -37,6 +39,7 @@ from cordgap.separation.schedules import (
     schedule_table,
     separation_curve,
 )
+from cordgap.separation.split import split_finding
 
 DEFAULT_MAX_MM = 10.0
 
@@ -59,7 +62,7 @@ def estimate_separation(
         With the cord goals as evaluated on the exported dose.
     coverage : sequence of Goal
         Headline goals in place of ``D98%[%]>=95``; all must hold.
-    method : {"trim", "plan-gradient", "population-falloff"}, optional
+    method : {"trim", "plan-gradient", "isodose-recession", "population-falloff"}, optional
         In place of the one that the plan asks for.
     max_mm : float
         Largest separation considered.
@@ -116,6 +119,8 @@ def estimate_separation(
                 severity="info",
             )
         )
+    if required is not None and (split := split_finding(anatomy, required)) is not None:
+        findings.append(split)
     return Separation(
         cord_roi_name=anatomy.cord_structure.roi_name,
         cord_role=anatomy.cord_role,
@@ -126,6 +131,7 @@ def estimate_separation(
         cord_goals=plan.cord_goals,
         binding_constraint=estimate.binding or binding_constraint(plan),
         coverage_goals=rows,
+        methods=compare_methods(anatomy, plan, headline, chosen, max_mm),
         question=QUESTIONS[chosen],
         method=chosen,
         separation_mm=present,
@@ -145,6 +151,7 @@ def estimate_separation(
         status="not reachable" if in_the_way else _status(estimate, present),
         reason=estimate.reason,
         curve=separation_curve(anatomy, plan, chosen, max_mm),
+        erosion=erode(anatomy, plan.prescription),
         map=gaps,
         sextants=summarise_sextants(gaps, by_sextant, reach.names),
         binding_levels=binding_levels(gaps),

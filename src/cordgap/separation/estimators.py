@@ -16,24 +16,46 @@ from cordgap.dvh.metrics import Goal
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
 from cordgap.separation.plan import CordLimit
-from cordgap.separation.result import Interval, Method
+from cordgap.separation.recession import recede
+from cordgap.separation.result import Interval, Method, Region
 
 # Share of the intervals below that contained the re-planned truth (docs/separation.md).
 INTERVAL_COVERS = 0.9
-# Plan-gradient: gradient factor, its range, and what the rest of the error adds in mm.
-GRADIENT_FACTOR = 1.0
-GRADIENT_FACTOR_RANGE = (0.85, 1.2)
-GRADIENT_REST_MM = 0.25
+# Plan-gradient: range of the slope around its estimate, and what the rest of the error adds.
+SLOPE_RANGE = (0.8, 1.1)
+SLOPE_REST_MM = 0.12
+# Slope: half way from the plan's own gradient to what re-planned cases reach, as a share of the
+# prescription per mm, by no more than this (steeper is the unsafe side).
+USUAL_GRADIENT_PER_MM = 0.10
+MOST_CUT, MOST_LIFT = 0.12, 0.06
+# A rim colder than this share of the prescription takes its part of the room: 2 per unit of dose.
+COVERED_RIM_FRACTION = 0.87
+COLD_RIM_SLOPE = 2.0
+LEAST_FACTOR = 0.6
+# The near-minimum of the rim leaves out this volume.
+NEAR_MM3 = 35.0
+# Another dose at the rim: what the rest of the error adds to plan-gradient.
+SHIFT_REST_MM = 0.4
+# Isodose recession: how much less than this bound is needed, as a share of the way, and its rest.
+RECESSION_BELOW = 0.5
+RECESSION_REST_MM = 0.25
 # Trim: how far the re-planned truth lay below and above, in mm, for the goals it was tried on.
 TRIM_INTERVALS_MM: dict[str, tuple[float, float]] = {
     "D98%[%]>=95": (0.5, 0.9),
-    "DC0.035cc[%]>=80": (0.4, 0.4),
+    "D95%[%]>=95": (1.0, 0.3),
+    "D99%[%]>=95": (0.3, 1.2),
 }
+TRIM_NEAR_MINIMUM_MM = (0.4, 0.4)
+TRIM_RIM_MM = (0.1, 1.1)
 TRIM_INTERVAL_UNTRIED_MM = (1.2, 1.2)
 TRIM_STEP_MM = 0.5
 TRIM_PRECISION_MM = 0.01
-# Goals for which plan-gradient was compared with re-planned truth.
+# Goals for which plan-gradient was compared with re-planned truth: this one, and near-minima
+# (trim: up to 85 % of the prescription) and the rim within these shares of the prescription.
 PLAN_GRADIENT_GOALS = ("D98%[%]>=95",)
+NEAR_MINIMUM_TRIED = (0.5, 0.9)
+NEAR_MINIMUM_TRIM_TRIED = 0.85
+RIM_GOALS = ("D95%[%]>=95", "D95%[%]>=90")
 # A trim estimate is about the rim: what is cold farther from the cord is not cured by it.
 RIM_MM = 3.0
 
@@ -51,9 +73,12 @@ class Estimate:
     reason: str | None = None
     reachable: bool = True
     binding: str | None = None
+    applies: bool = True
 
 
-def trim(anatomy: Anatomy, goal: Goal, rx_gy: float, *, max_mm: float) -> Estimate:
+def trim(
+    anatomy: Anatomy, goal: Goal, rx_gy: float, *, max_mm: float, region: Region = "target"
+) -> Estimate:
     """Keep the dose, trim the target, read the coverage again: a sufficient separation.
 
     Applies to plans that hold their cord goal: the plan itself shows that the target left at that
@@ -61,11 +86,12 @@ def trim(anatomy: Anatomy, goal: Goal, rx_gy: float, *, max_mm: float) -> Estima
     """
     present = anatomy.gap.separation_mm
     metric = goal.metric
-    if anatomy.cells.coverage(metric, 0.0, rx_gy) is None:
-        return Estimate("trim", None, None, f"{metric} of the target is not evaluable")
+    cells = anatomy.cells if region == "target" else anatomy.rim
+    if cells.coverage(metric, 0.0, rx_gy) is None:
+        return Estimate("trim", None, None, f"{metric} of the {region} is not evaluable")
 
     def holds(separation_mm: float) -> bool:
-        value = anatomy.cells.coverage(metric, separation_mm, rx_gy)
+        value = cells.coverage(metric, separation_mm, rx_gy)
         return value is not None and goal.holds(value)
 
     if holds(0.0):
@@ -89,8 +115,26 @@ def trim(anatomy: Anatomy, goal: Goal, rx_gy: float, *, max_mm: float) -> Estima
     while high - low > TRIM_PRECISION_MM:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if holds(middle) else (middle, high)
-    below, above = TRIM_INTERVALS_MM.get(str(goal), TRIM_INTERVAL_UNTRIED_MM)
+    below, above = trim_interval_mm(goal, rx_gy, region) or TRIM_INTERVAL_UNTRIED_MM
     return Estimate("trim", high, (max(high - below, present), high + above))
+
+
+def trim_interval_mm(goal: Goal, rx_gy: float, region: Region) -> tuple[float, float] | None:
+    """How far the truth lay below and above trim for a goal; None where it was not tried."""
+    if region == "rim":
+        return TRIM_RIM_MM if str(goal) in RIM_GOALS else None
+    share = near_minimum_share(goal, rx_gy)
+    if share is not None and share <= NEAR_MINIMUM_TRIM_TRIED:
+        return TRIM_NEAR_MINIMUM_MM
+    return TRIM_INTERVALS_MM.get(str(goal))
+
+
+def near_minimum_share(goal: Goal, rx_gy: float) -> float | None:
+    """Bound of a goal on DC0.035cc as a share of the prescription; None for other goals."""
+    metric = goal.metric
+    if metric.kind != "DC" or metric.argument_unit != "cc" or metric.argument != 0.035:
+        return None
+    return goal.bound / (100.0 if metric.unit == "%" else rx_gy)
 
 
 def plan_gradient(
@@ -100,12 +144,14 @@ def plan_gradient(
     *,
     max_mm: float,
     start: Estimate | None = None,
+    shift_gy: float = 0.0,
 ) -> Estimate:
     """Let the dose follow the receding target with the gradient that the plan shows now.
 
     Applies to plans whose dose is too high for the cord. The plan's own coverage is kept, or, with
     ``start``, the coverage that trimming the target to ``start`` gives at the present cord dose:
-    from there the target recedes further.
+    from there the target recedes further. With ``shift_gy`` a new plan gives the rim that much more
+    (or less) than this one, and the cord with it.
     """
     present = anatomy.gap.separation_mm
     if anatomy.gradient is None:
@@ -122,18 +168,27 @@ def plan_gradient(
             return replace(start, method="plan-gradient")
         begin = start.required_mm
         below, above = begin - start.interval_mm[0], start.interval_mm[1] - begin
+    # Once the target is trimmed to what the dose covers, there is no cold rim any more.
+    slope = slope_gy_per_mm(anatomy, rx_gy, covered=start is not None)
     central, low, high = [], [], []
     for limit in limits:
-        factor = limit.allowed_factor
-        if factor is None:
+        allowed = limit.allowed_factor
+        if allowed is None:
             return Estimate("plan-gradient", None, None, f"{limit.id} is not evaluable")
-        at, rest = _falls_to(limit, factor, anatomy.gradient.gradient_gy_per_mm, begin, rx_gy)
+        at, rest = _falls_to(limit, allowed, slope, begin, rx_gy, shift_gy)
         central.append(at[0])
         low.append(max(present, at[0] - float(np.hypot(at[0] - at[1] + rest, below))))
         high.append(at[0] + float(np.hypot(at[2] - at[0] + rest, above)))
     required, interval = max(central), (max(low), max(high))
     binding = limits[int(np.argmax(central))].id
     if required <= present:
+        if shift_gy < 0.0:
+            return Estimate(
+                "plan-gradient",
+                present,
+                (0.0, max(high)),
+                "a new plan that gives the rim no more than this would hold the cord goals",
+            )
         if not all(limit.is_held for limit in limits):
             return Estimate("plan-gradient", None, None, "the cord goals cannot be compared")
         return Estimate(
@@ -152,18 +207,103 @@ def plan_gradient(
 
 
 def _falls_to(
-    limit: CordLimit, factor: float, gradient_gy_per_mm: float, begin_mm: float, rx_gy: float
+    limit: CordLimit,
+    allowed: float,
+    slope_gy_per_mm: float,
+    begin_mm: float,
+    rx_gy: float,
+    shift_gy: float,
 ) -> tuple[list[float], float]:
     """Separations at which a limit is met, central, steep and shallow, and the other error."""
-    slope = gradient_gy_per_mm * limit.scale
-    shallow, steep = GRADIENT_FACTOR_RANGE
+    shallow, steep = SLOPE_RANGE
+    slope = slope_gy_per_mm * limit.scale
     knee = KNEE_FRACTION * rx_gy * limit.scale
-    dose = limit.near_maximum_gy
+    present = limit.near_maximum_gy
+    dose = max(present + shift_gy * limit.scale, 0.0)
     at = [
-        Falloff(dose, begin_mm, k * slope, knee).separation_for_mm(dose * factor)
-        for k in (GRADIENT_FACTOR, steep, shallow)
+        Falloff(dose, begin_mm, k * slope, knee).separation_for_mm(present * allowed)
+        for k in (1.0, steep, shallow)
     ]
-    return at, float(np.hypot(GRADIENT_REST_MM, limit.plus_minus_gy / slope))
+    rest = SLOPE_REST_MM if shift_gy == 0.0 else SHIFT_REST_MM
+    return at, float(np.hypot(rest, limit.plus_minus_gy / slope))
+
+
+def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) -> float:
+    """Fall of the cord dose per mm that a new plan is expected to reach; 0 without a gradient.
+
+    The plan's own gradient, drawn half way (geometric mean) towards 10 % of the prescription per
+    mm, by 6 % up or 12 % down at most; less where the rim is cold, because a new plan spends the
+    room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum over the prescription.
+    ``covered`` takes the rim as covered.
+    """
+    if anatomy.gradient is None:
+        return 0.0
+    own = anatomy.gradient.gradient_gy_per_mm
+    drawn = float(np.sqrt(USUAL_GRADIENT_PER_MM * rx_gy / own))
+    slope = own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
+    rim = None if covered else rim_near_minimum_gy(anatomy)
+    if rim is None:
+        return slope
+    missing = max(0.0, COVERED_RIM_FRACTION - rim / rx_gy)
+    return slope * max(LEAST_FACTOR, 1.0 - COLD_RIM_SLOPE * missing)
+
+
+def rim_near_minimum_gy(anatomy: Anatomy) -> float | None:
+    """Dose that all but the coldest 0.035 cc of the target within 8 mm of the cord gets."""
+    cells = anatomy.rim
+    if not cells.dose_gy.size:
+        return None
+    volume = cells.volume_mm3
+    return float(np.interp(NEAR_MM3, np.cumsum(volume) - 0.5 * volume, cells.dose_gy))
+
+
+def plan_falloff(anatomy: Anatomy, limit: CordLimit, rx_gy: float) -> Falloff | None:
+    """Near-maximum of a limit's structure against separation, as plan-gradient sees it."""
+    if anatomy.gradient is None:
+        return None
+    slope = slope_gy_per_mm(anatomy, rx_gy)
+    return Falloff(limit.near_maximum_gy, anatomy.gap.separation_mm, slope, KNEE_FRACTION * rx_gy)
+
+
+def isodose_recession(anatomy: Anatomy, limits: Sequence[CordLimit], *, max_mm: float) -> Estimate:
+    """Let the isodoses go back with the target: a bound, since a new plan falls off steeper.
+
+    Applies to plans whose dose is too high for the cord.
+    """
+    present = anatomy.gap.separation_mm
+
+    def none(reason: str, *, reachable: bool = True) -> Estimate:
+        return Estimate("isodose-recession", None, None, reason, reachable=reachable)
+
+    allowed = [(f, limit.id) for limit in limits if (f := limit.allowed_factor) is not None]
+    if len(allowed) < len(limits) or not limits:
+        return none("the cord dose is not evaluable")
+    factor, binding = min(allowed)
+    if factor >= 1.0:
+        return Estimate(
+            "isodose-recession", present, (0.0, present), "the plan holds its cord goals as it is"
+        )
+    march = None
+    if anatomy.dose is not None:
+        march = recede(
+            anatomy.dose,
+            anatomy.cord,
+            anatomy.target_surface,
+            to_share=factor,
+            max_mm=max_mm - present,
+        )
+    if march is None:
+        return none("the dose around the cord is not known far enough to follow its isodoses")
+    receded = march.for_share_mm(factor)
+    if receded is None:
+        return none(
+            f"the isodoses do not leave the cord within {max_mm:g} mm: no bound", reachable=False
+        )
+    below, above = RECESSION_BELOW, RECESSION_REST_MM
+    low = max(present, present + (1.0 - below) * receded - above)
+    return Estimate(
+        "isodose-recession", present + receded, (low, present + receded + above), binding=binding
+    )
 
 
 def population_falloff(
@@ -201,19 +341,69 @@ def reach_goal(
     """Separation for the cord limits *and* a coverage goal.
 
     A plan that misses the goal first trims the target until its dose covers what is left; from
-    there the dose follows the target. (Scaling the plan up instead came out 0.9 mm too small on
-    re-planned cases, this 0.4 mm: docs/separation.md.)
+    there the dose follows the target. It never needs less than for its own coverage.
     """
     covered = trim(anatomy, goal, rx_gy, max_mm=max_mm)
     if all(limit.is_held for limit in limits):
         return covered
-    if covered.required_mm is not None and covered.required_mm <= anatomy.gap.separation_mm:
-        return plan_gradient(anatomy, limits, rx_gy, max_mm=max_mm)
-    estimate = plan_gradient(anatomy, limits, rx_gy, max_mm=max_mm, start=covered)
-    if estimate.required_mm is None:
-        return estimate
+    if covered.required_mm is None:
+        return replace(covered, method="plan-gradient")
+    own = plan_gradient(anatomy, limits, rx_gy, max_mm=max_mm)
+    if covered.required_mm <= anatomy.gap.separation_mm:
+        return own
+    both = larger(own, plan_gradient(anatomy, limits, rx_gy, max_mm=max_mm, start=covered))
+    if both.required_mm is None:
+        return both
     return replace(
-        estimate,
+        both,
         reason=f"the plan misses the goal: {covered.required_mm:.1f} mm until its dose covers the "
         "target, the rest for the cord",
+    )
+
+
+def reach_rim_dose(
+    anatomy: Anatomy,
+    limits: Sequence[CordLimit],
+    goal: Goal,
+    rx_gy: float,
+    *,
+    max_mm: float,
+    region: Region = "target",
+) -> Estimate:
+    """Separation for the cord limits and a goal on the dose at the rim.
+
+    A new plan that gives the rim just what the goal asks for changes the cord by as much: it starts
+    from D0 + (goal - rim now). Never less than trim, where the plan misses the goal.
+    """
+    cells = anatomy.rim
+    now = cells.coverage(goal.metric, 0.0, rx_gy)
+    if now is None:
+        return Estimate("plan-gradient", None, None, f"{goal.metric} of the rim is not evaluable")
+    to_gy = rx_gy / 100.0 if goal.metric.unit == "%" else 1.0
+    shift = (goal.bound - now) * to_gy
+    estimate = plan_gradient(anatomy, limits, rx_gy, max_mm=max_mm, shift_gy=shift)
+    if shift <= 0.0 or estimate.required_mm is None:
+        return estimate
+    covered = trim(anatomy, goal, rx_gy, max_mm=max_mm, region=region)
+    return estimate if covered.required_mm is None else larger(estimate, covered)
+
+
+def larger(one: Estimate, other: Estimate) -> Estimate:
+    """Return the estimate that asks for more; its interval reaches as far up as either.
+
+    Where the other asks for more, the interval reaches down as far as the first, which may do.
+    """
+    if one.required_mm is None or other.required_mm is None:
+        return one if one.required_mm is None else other
+    if one.interval_mm is None or other.interval_mm is None:
+        return one
+    most = one if one.required_mm >= other.required_mm else other
+    low = one.interval_mm[0]
+    if most is other:
+        low = min(low, other.interval_mm[0])
+    return replace(
+        most,
+        method=one.method,
+        interval_mm=(low, max(one.interval_mm[1], other.interval_mm[1])),
+        binding=one.binding or other.binding,
     )

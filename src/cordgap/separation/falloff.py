@@ -2,7 +2,7 @@
 
 The *plan-gradient* model answers what the cord would get if the plan were made again for a target
 that has receded: the edge dose stays with the edge, and falls towards the cord with the gradient
-that this plan already shows between target and cord. Down to 45 % of the prescription the fall is
+that this plan already shows between target and cord. Down to 60 % of the prescription the fall is
 linear, below it exponential, as re-planned cases show.
 """
 
@@ -29,7 +29,7 @@ MIN_VOXELS = 20
 # What rounding leaves of the differences of a flat dose is no gradient.
 FLAT_GY_PER_MM = 1e-6
 # Below this share of the prescription the fall is exponential.
-KNEE_FRACTION = 0.45
+KNEE_FRACTION = 0.6
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from cordgap.errors import Finding
 
 FloatArray = NDArray[np.float64]
 Question = Literal["as planned", "re-planned", "no plan"]
-Method = Literal["trim", "plan-gradient", "population-falloff"]
+Method = Literal["trim", "plan-gradient", "isodose-recession", "population-falloff"]
 Verdict = Literal["met", "exceeded", "not evaluable"]
+# What a coverage goal speaks of: the whole target, or the target within 8 mm of the cord.
+Region = Literal["target", "rim"]
 SeparationStatus = Literal[
     "ok", "already sufficient", "not reachable", "not reachable within max-mm", "not evaluable"
 ]
@@ -50,7 +52,11 @@ class CordGoal:
 
 @dataclass(frozen=True)
 class CoverageGoal:
-    """One coverage goal: how the plan stands, and the separation it would need."""
+    """One coverage goal: how the plan stands, and the separation it would need.
+
+    ``region`` is ``rim`` where only the target within 8 mm of the cord counts; ``source`` says
+    where a goal comes from that is no habit.
+    """
 
     metric: str
     at_least: float
@@ -62,6 +68,39 @@ class CoverageGoal:
     interval_mm: Interval | None
     method: Method | None
     reason: str | None = None
+    region: Region = "target"
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One estimator on this plan: whether it applies, what it says, and why not.
+
+    ``used`` marks the one that makes the headline; ``bound`` says that it asks for too much.
+    """
+
+    method: Method
+    used: bool
+    applies: bool
+    bound: Literal["upper"] | None
+    required_separation_mm: float | None
+    interval_mm: Interval | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Erosion:
+    """Coverage of a target that is taken away from the cord, dose as planned (Jakubovic 2019).
+
+    ``target_gy`` and ``rim_gy`` are the D95 of the whole target and of its part near the cord, as
+    BED with alpha/beta 10 Gy, after ``receded_mm``; ``rise_gy_per_mm`` is the slope of the rim.
+    """
+
+    receded_mm: tuple[float, ...]
+    target_gy: tuple[float | None, ...]
+    rim_gy: tuple[float | None, ...]
+    rise_gy_per_mm: float | None
+    in_published_band: bool | None
 
 
 @dataclass(frozen=True)
@@ -203,6 +242,7 @@ class Separation:
     cord_goals: tuple[CordGoal, ...]
     binding_constraint: str | None
     coverage_goals: tuple[CoverageGoal, ...]
+    methods: tuple[MethodRow, ...]
     question: Question
     method: Method | None
     separation_mm: float
@@ -222,6 +262,7 @@ class Separation:
     status: SeparationStatus
     reason: str | None
     curve: tuple[CurvePoint, ...]
+    erosion: Erosion | None
     map: GapMap
     sextants: tuple[Sextant, ...]
     binding_levels: tuple[BindingLevels, ...]

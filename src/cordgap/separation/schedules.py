@@ -11,9 +11,9 @@ from cordgap.dvh.metrics import Goal, parse_metric
 from cordgap.limits.constraint import Constraint
 from cordgap.limits.radiobiology import isoeffective_dose_gy
 from cordgap.separation.anatomy import Anatomy
-from cordgap.separation.coverage import NEAR_MAXIMA_GY
-from cordgap.separation.estimators import Estimate, population_falloff, reach_goal
-from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
+from cordgap.separation.estimators import Estimate, plan_falloff, population_falloff, reach_goal
+from cordgap.separation.falloff import Falloff, PopulationFalloff
+from cordgap.separation.methods import NEAR_MAXIMA_GY
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.reach import Reach
 from cordgap.separation.result import (
@@ -35,6 +35,7 @@ SCHEDULES = (
 QUESTIONS: dict[Method, Question] = {
     "trim": "as planned",
     "plan-gradient": "re-planned",
+    "isodose-recession": "re-planned",
     "population-falloff": "no plan",
 }
 
@@ -74,14 +75,9 @@ def _predicted(
     """Cord dose against separation under the chosen method, where it predicts one."""
     if method == "population-falloff":
         return PopulationFalloff().central(plan.rx_gy)
-    if method != "plan-gradient" or binding is None or anatomy.gradient is None:
+    if method != "plan-gradient" or binding is None:
         return None
-    return Falloff(
-        binding.near_maximum_gy,
-        anatomy.gap.separation_mm,
-        anatomy.gradient.gradient_gy_per_mm,
-        KNEE_FRACTION * plan.rx_gy,
-    )
+    return plan_falloff(anatomy, binding, plan.rx_gy)
 
 
 def binding_constraint(plan: Plan) -> str | None:

@@ -1,0 +1,213 @@
+"""Accuracy of the separation estimate against re-planned truth, and its speed.
+
+usage: python benchmarks/separation.py [REPLAN_FOLDER] [--repeat N] [--only accuracy|speed]
+
+Accuracy: every anatomy of the folder that has a ``truth.json`` (docs/separation.md says how the
+truth was made), from the plans at 0 and 2 mm, with the limits scaled to the stored prescription.
+Speed: whole processes and single steps; best of N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cordgap.analysis import Settings, analyze
+from cordgap.case.case import Case, Prescription
+from cordgap.dicom.read import read_case
+from cordgap.dvh.metrics import parse_goal
+from cordgap.phantom import Epidural, Sampling, SpineAnatomy, SpineDose, spine_case
+from cordgap.separation.anatomy import survey
+from cordgap.separation.result import Separation
+
+ROOT = Path(__file__).resolve().parents[1]
+REPLAN = ROOT.parent / "shared" / "data" / "replan"
+COMMAND = Path(sys.executable).parent / ("cordgap.exe" if os.name == "nt" else "cordgap")
+RX_GY = 24.0
+KINDS = {"P1s": "strict_P1s", "P1t": "tradeoff_P1t"}
+# A plan whose cord is this near to its limit may go either way.
+TOSS_UP = 0.01
+# The truth is read off a curve to this.
+READ_MM = 0.05
+TRIM_GOALS = {"Dmin035>=0.8": "Dmin0.035cc[%]>=80", "D98>=0.95": "D98%[%]>=95"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One estimate beside its truth."""
+
+    anatomy: str
+    kind: str
+    error_mm: float
+    inside: bool
+    width_mm: float
+
+
+def plans(folder: Path) -> Iterator[tuple[Path, dict, int, str, Case]]:
+    for anatomy in sorted(p.parent for p in folder.glob("*/truth.json")):
+        truth = json.loads((anatomy / "truth.json").read_text(encoding="utf-8"))
+        for present in (0, 2):
+            for kind in (*KINDS, "P2a"):
+                dose = anatomy / f"{present}mm" / f"RTDOSE_{kind}.dcm"
+                if dose.exists():
+                    case = read_case(
+                        rtstruct=dose.with_name("RTSTRUCT.dcm"),
+                        rtdose=dose,
+                        wanted=("SpinalCord", "GTV"),
+                        with_image=False,
+                    )
+                    yield anatomy, truth, present, kind, case
+
+
+def answer(case: Case, limit_gy: float, coverage: str | None = None) -> Separation:
+    settings = Settings(
+        cord="SpinalCord",
+        target="GTV",
+        prescription=Prescription(RX_GY, 1, "option"),
+        constraints=(parse_goal(f"D0.035cc[Gy]<={limit_gy:.4f}"),),
+        coverage=() if coverage is None else (parse_goal(coverage),),
+    )
+    found = analyze(case, settings).separation
+    assert found is not None
+    return found
+
+
+def outcome(anatomy: str, kind: str, found: Separation, truth_mm: float) -> Outcome:
+    assert found.required_separation_mm is not None and found.interval_mm is not None
+    low, high = found.interval_mm
+    inside = low - READ_MM <= truth_mm <= high + READ_MM
+    return Outcome(anatomy, kind, found.required_separation_mm - truth_mm, inside, high - low)
+
+
+def show(label: str, rows: list[Outcome]) -> None:
+    if not rows:
+        return
+    e = np.array([r.error_mm for r in rows])
+    print(
+        f"{label:16} {len(e):4d} {e.min():+7.2f} {e.mean():+7.2f} {e.std():6.2f} "
+        f"{np.mean(abs(e) <= 0.5):7.0%} {np.mean(abs(e) <= 1):7.0%} {e.max():+7.2f} "
+        f"{np.mean([r.inside for r in rows]):7.0%} {np.median([r.width_mm for r in rows]):6.2f}"
+    )
+
+
+def accuracy(folder: Path) -> None:
+    rows: list[Outcome] = []
+    trimmed: list[Outcome] = []
+    doses: list[float] = []
+    failed = 0
+    for anatomy, truth, present, kind, case in plans(folder):
+        gap = max(present, truth["initial_gap_mm"])
+        if kind == "P2a":
+            if present == 0:
+                for criterion, goal in TRIM_GOALS.items():
+                    known = truth["required_margin_mm_P2a_14Gy_of_24Gy"][criterion]["replanned"]
+                    found = answer(case, 14.4, goal)
+                    if found.required_separation_mm is None:
+                        failed += 1
+                    else:
+                        trimmed.append(outcome(anatomy.name, goal, found, known))
+            continue
+        curve = truth["cord_d035_over_rx"][kind]
+        for limit in truth["required_margin_mm"].values():
+            known = limit.get(KINDS[kind]) if "rx_gy" in limit else None
+            if known is None or known <= gap:
+                continue
+            share = limit["cord_limit_gy"] / limit["rx_gy"]
+            if abs(truth["m"][str(present)][kind]["cord035"] - share) < TOSS_UP:
+                continue
+            found = answer(case, RX_GY * share)
+            if found.required_separation_mm is None:
+                failed += 1
+            else:
+                rows.append(outcome(anatomy.name, kind, found, known))
+        # The predicted cord dose does not depend on the limit, as long as the plan exceeds it.
+        found = answer(case, 0.4 * RX_GY)
+        for point in found.curve:
+            s = point.separation_mm
+            whole = s == int(s) and int(s) < len(curve)
+            if point.question == "re-planned" and whole and gap < s <= gap + 3:
+                doses.append(point.cord_gy / RX_GY - curve[int(s)])
+    print("required separation against re-planned truth (mm; inside: share of intervals)")
+    print(f"{'plan':16} {'n':>4} {'under':>7} {'bias':>7} {'sd':>6} {'<=0.5':>7} {'<=1':>7} "
+          f"{'over':>7} {'inside':>7} {'width':>6}")  # fmt: skip
+    for kind in KINDS:
+        show(f"{kind} re-planned", [r for r in rows if r.kind == kind])
+    show("both", rows)
+    for goal in TRIM_GOALS.values():
+        show(f"trim {goal[:11]}", [r for r in trimmed if r.kind == goal])
+    for name in sorted({r.anatomy for r in rows}):
+        show(name, [r for r in rows if r.anatomy == name])
+    e = np.array(doses)
+    print(f"no estimate: {failed}")
+    print(
+        f"cord dose up to 3 mm beyond the present separation, n {len(e)}: bias {e.mean():+.3f} of "
+        f"the prescription, within 8 %: {np.mean(abs(e) <= 0.08):.0%}"
+    )
+
+
+def best(repeat: int, call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def speed(repeat: int) -> None:
+    print(f"\nspeed, best of {repeat} (s)")
+    for plan in ("coverage-first", "cord-first", "ring"):
+        arguments = [COMMAND, "separation", ROOT / "plans" / plan, "--json", "-q"]
+        took = best(repeat, lambda a=arguments: subprocess.run(a, capture_output=True, check=False))
+        case = read_case(ROOT / "plans" / plan, with_image=False)
+        inside = best(repeat, lambda c=case: analyze(c, Settings()))
+        print(f"  {plan:16} whole process {took:6.2f}   analysis after reading {inside:6.2f}")
+    print("  survey (gap, map, cells) against cord length and target volume")
+    for cord_half, target_half in (
+        (36.0, 13.5),
+        (90.0, 13.5),
+        (180.0, 13.5),
+        (90.0, 40.0),
+        (90.0, 80.0),
+    ):
+        plain = SpineAnatomy()
+        case = spine_case(
+            anatomy=replace(
+                plain,
+                cord=replace(plain.cord, half_length_mm=cord_half, bend_per_mm=(0.0, 0.0)),
+                vertebra_half_length_mm=target_half,
+            ),
+            epidural=Epidural("anterior", 1.0, half_length_mm=target_half - 1.5),
+            dose=SpineDose(cord_edge_gy=21.0, gradient_gy_per_mm=2.4),
+            sampling=Sampling(dose_spacing_mm=2.0),
+            image=False,
+        )
+        cord, target = case.structure("SpinalCord"), case.structure("GTV")
+        took = best(repeat, lambda c=case, a=cord, b=target: survey(c, a, b, max_mm=10.0))
+        volume = survey(case, cord, target, max_mm=10.0).cells.total_mm3 / 1000
+        print(f"    cord {2 * cord_half:5.0f} mm, target {volume:6.1f} cc: {took:6.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=REPLAN)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", choices=("accuracy", "speed"))
+    options = parser.parse_args()
+    if options.only != "speed":
+        accuracy(options.folder)
+    if options.only != "accuracy":
+        speed(options.repeat)
+
+
+if __name__ == "__main__":
+    main()

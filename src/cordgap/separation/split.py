@@ -1,0 +1,48 @@
+"""Whether decompression leaves the target in more pieces than it had."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cordgap.errors import Finding
+from cordgap.separation.anatomy import Anatomy
+
+# Cells count as touching within this; smaller pieces than this are crumbs of the cutting.
+_VOXEL_MM = 1.5
+_CRUMB_MM3 = 100.0
+
+
+def split_finding(anatomy: Anatomy, required_mm: float) -> Finding | None:
+    """Say so where the target left at the required separation falls into more pieces."""
+    cells = anatomy.cells
+    keep = cells.keep(required_mm)
+    if keep.all():
+        return None
+    before = pieces_mm3(cells.points_mm, cells.volume_mm3)
+    after = pieces_mm3(cells.points_mm[keep], cells.volume_mm3[keep])
+    if len(after) <= len(before):
+        return None
+    shown = ", ".join(f"{v / 1000:.1f}" for v in sorted(after, reverse=True))
+    return Finding(
+        "target-split-by-decompression",
+        f"{required_mm:.1f} mm would leave {anatomy.target_structure.roi_name!r} in {len(after)} "
+        f"pieces ({shown} cc); it has {len(before)} now. Volume and coverage count them all",
+        severity="info",
+        roi_name=anatomy.target_structure.roi_name,
+        action="contour the pieces as targets of their own when re-planning",
+    )
+
+
+def pieces_mm3(points_mm: NDArray[np.float64], volume_mm3: NDArray[np.float64]) -> list[float]:
+    """Volumes of the connected pieces of a cloud of cells, without crumbs."""
+    from scipy import ndimage
+
+    if not len(points_mm):
+        return []
+    index = np.floor((points_mm - points_mm.min(axis=0)) / _VOXEL_MM).astype(np.intp)
+    taken = np.zeros(index.max(axis=0) + 1, dtype=bool)
+    taken[tuple(index.T)] = True
+    labels, n = ndimage.label(taken, np.ones((3, 3, 3)))
+    found = np.bincount(labels[tuple(index.T)], weights=volume_mm3, minlength=n + 1)
+    return [float(v) for v in found if v > _CRUMB_MM3]

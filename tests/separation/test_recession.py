@@ -1,0 +1,81 @@
+"""Isodoses that go back with the target, in doses whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cordgap.case.grid import DoseGrid, GridGeometry
+from cordgap.case.structure import structure_from_contours
+from cordgap.dvh.solid import build_solid
+from cordgap.dvh.surface import surface_of
+from cordgap.separation.recession import recede
+
+RADIUS = 5.0
+
+
+def solid_of(outlines, half):
+    z = np.arange(-half + 0.75, half, 1.5)
+    contours = [np.c_[o, np.full(len(o), v)] for v in z for o in outlines]
+    return build_solid(structure_from_contours(1, "any", contours))
+
+
+def circle(radius, n=180):
+    t = 2 * np.pi * (np.arange(n) + 0.3) / n
+    return radius * np.c_[np.cos(t), np.sin(t)]
+
+
+def box(x, low, high):
+    return np.array([[-x, low], [x, low], [x, high], [-x, high]], dtype=float)
+
+
+def dose(values, half=40.0):
+    axis = np.arange(-half, half + 0.1, 1.0)
+    geometry = GridGeometry(axis + 0.31, axis - 0.17, axis + 0.11)
+    z, y, x = np.meshgrid(*geometry.axes, indexing="ij")
+    return DoseGrid.from_array(geometry, np.maximum(values(x, y, z) + 0.0 * x, 0.0))
+
+
+CORD = solid_of([circle(RADIUS)], 12.0)
+FRONT = surface_of(solid_of([box(15.0, -20.0, -6.0)], 30.0))
+RING = surface_of(solid_of([circle(15.0), circle(6.0)], 30.0))
+
+
+@pytest.mark.parametrize("fall", [1.0, 2.0])
+def test_linear_dose_goes_back_by_its_slope(fall):
+    """A wide flat target in front: every point marches straight back."""
+    found = recede(dose(lambda x, y, z: 20 - fall * y), CORD, FRONT, to_share=0.7, max_mm=10.0)
+    near_maximum = fall * found.receded_mm[1] / (1 - found.share[1])
+    # Straight lines stay straight: every step takes the same dose away.
+    np.testing.assert_allclose(np.diff(found.share), np.diff(found.share)[0], rtol=0.02)
+    # The hottest 35 points of 1 mm3 stand for 0.035 cc; which they are changes: 0.1 mm.
+    assert 20.0 < near_maximum < 20.0 + RADIUS * fall
+    assert found.for_share_mm(0.8) == pytest.approx(0.2 * near_maximum / fall, abs=0.1)
+
+
+def test_ring_pushes_towards_the_axis_and_stops_there():
+    """Dose 10 on the axis rising by 2 Gy/mm: nothing is farther away than the axis."""
+    field = dose(lambda x, y, z: 10 + 2 * np.hypot(x, y))
+    found = recede(field, CORD, RING, to_share=0.1, max_mm=10.0)
+    assert (np.diff(found.share) <= 0).all()
+    assert found.receded_mm[-1] == pytest.approx(10.0)
+    # The steps of 0.5 mm jump across the axis: what is left is 10 Gy and a little.
+    near_maximum = 10 + 2 * RADIUS
+    assert 10 / near_maximum * 0.9 < found.share[-1] < 10 / near_maximum * 1.25
+    assert found.for_share_mm(0.3) is None
+
+
+def test_more_is_asked_for_less():
+    found = recede(dose(lambda x, y, z: 20 - y), CORD, FRONT, to_share=0.5, max_mm=10.0)
+    asked = [found.for_share_mm(s) for s in (1.0, 0.95, 0.9, 0.8, 0.7)]
+    assert asked[0] == 0.0
+    assert (np.diff(asked) > 0).all()
+
+
+def test_cord_outside_the_dose_has_no_answer():
+    small = dose(lambda x, y, z: 20.0, half=4.0)
+    assert recede(small, CORD, FRONT, to_share=0.8, max_mm=10.0) is None
+
+
+def test_no_dose_no_answer():
+    assert recede(dose(lambda x, y, z: 0.0), CORD, FRONT, to_share=0.8, max_mm=10.0) is None
