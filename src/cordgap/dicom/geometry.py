@@ -18,6 +18,8 @@ from cordgap.errors import DicomError, GeometryMismatchError
 
 # Direction cosines this close to 0 or 1 are round-off of the writer, not a tilt.
 COSINE_TOLERANCE = 1e-3
+# No grid is as coarse; between such samples nothing is known.
+MAX_STEP_MM = 100.0
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -113,9 +115,15 @@ def frame_stack(
             f"ImagePositionPatient: found {list(position_mm)}, expected three numbers",
             code="dose-geometry",
         )
-    if spacing.size != 2 or not np.isfinite(spacing).all() or not (spacing > 0).all():
+    if (
+        spacing.size != 2
+        or not np.isfinite(spacing).all()
+        or not (spacing > 0).all()
+        or (spacing.max() > MAX_STEP_MM)
+    ):
         raise DicomError(
-            f"PixelSpacing: found {list(spacing_mm)}, expected two positive numbers",
+            f"PixelSpacing: found {list(spacing_mm)}, expected two positive numbers of at most "
+            f"{MAX_STEP_MM:g} mm",
             code="dose-geometry",
         )
     along_row, down_column = cosines[:3], cosines[3:]
@@ -126,10 +134,17 @@ def frame_stack(
             "are not perpendicular unit vectors; the file is damaged: export it again",
             code="dose-geometry",
         )
+    offsets = np.asarray(offsets_mm, dtype=np.float64)
+    if offsets.size > 1 and np.abs(np.diff(offsets)).max() > MAX_STEP_MM:
+        raise DicomError(
+            f"found frames {np.abs(np.diff(offsets)).max():g} mm apart, expected at most "
+            f"{MAX_STEP_MM:g} mm; export it again",
+            code="dose-geometry",
+        )
     directions = (np.cross(along_row, down_column), down_column, along_row)
     axes, signs = zip(*(_patient_axis(d, cosines) for d in directions), strict=True)
     steps = (
-        np.asarray(offsets_mm, dtype=np.float64),
+        offsets,
         np.arange(size[0]) * spacing[0],
         np.arange(size[1]) * spacing[1],
     )
