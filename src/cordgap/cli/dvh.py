@@ -152,7 +152,10 @@ def dvh(
         common.tell(findings, quiet=quiet)
     else:
         from cordgap.cli import dvh_tables as tables
+        from cordgap.report.sentence import dose_type_words
 
+        if kind := dose_type_words(case):
+            print(f"all doses: {kind}")
         if more.comparison is not None:
             tables.print_comparison(more.comparison)
         else:
@@ -230,7 +233,7 @@ class More:
         from cordgap.report.dvh_parts import curves_csv
         from cordgap.report.files import write_file
 
-        write_file(file, curves_csv(self.results, self.surfaces))
+        write_file(file, curves_csv(self.results, self.surfaces, dose_type=self.case.dose_type))
 
     def write_rtdose(self, file: Path, *, identify: bool) -> None:
         """Write the DVHs as DICOM; what is left out becomes a finding."""

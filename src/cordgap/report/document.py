@@ -19,6 +19,7 @@ from cordgap.report.sentence import (
     binding_words,
     coverage_verdict,
     derived_words,
+    dose_type_words,
     fraction_words,
     gap_level_mm,
     highest_by_separation,
@@ -402,7 +403,8 @@ def prescription_words_of(dose_gy: float, fractions: int) -> str:
 def _provenance(body: _Column, result: CaseResult) -> None:
     settings = result.settings
     body.text(
-        f"cordgap {result.cordgap_version}; {prescription_words(result.prescription)}; between "
+        f"cordgap {result.cordgap_version}; {prescription_words(result.prescription)}; "
+        f"{dose_type_words(result.case) or 'absorbed dose'}; between "
         f"planes {settings.between}, ends {settings.ends}, dose trilinear, separations up to "
         f"{settings.max_mm:g} mm",
         6.5,

@@ -175,7 +175,10 @@ def surface_part(
 
 
 def curves_csv(
-    results: Sequence[StructureResult], surfaces: Sequence[DoseSurface | None] | None = None
+    results: Sequence[StructureResult],
+    surfaces: Sequence[DoseSurface | None] | None = None,
+    *,
+    dose_type: str = "PHYSICAL",
 ) -> str:
     """Return every cumulative curve as CSV, in steps of 0.01 Gy from 0.
 
@@ -185,6 +188,8 @@ def curves_csv(
         Those without a volume inside the dose grid have no rows.
     surfaces : sequence of DoseSurface or None, optional
         One a result, for a column of surface areas.
+    dose_type : str
+        PHYSICAL or EFFECTIVE, written in every row.
 
     Returns
     -------
@@ -196,7 +201,7 @@ def curves_csv(
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     head = ["roi_number", "roi_name", "status", "dose_gy", "volume_cc", "volume_percent"]
-    writer.writerow(head if surfaces is None else [*head, "area_cm2"])
+    writer.writerow([*head, *([] if surfaces is None else ["area_cm2"]), "dose_type"])
     for index, result in enumerate(results):
         dvh = result.dvh
         if dvh is None or dvh.covered_volume_cc <= 0:
@@ -212,7 +217,7 @@ def curves_csv(
             columns.append(areas)
         s = result.structure
         for row in zip(*(c[:last] for c in columns), strict=True):
-            writer.writerow([s.roi_number, safe_cell(s.roi_name), result.status, *row])
+            writer.writerow([s.roi_number, safe_cell(s.roi_name), result.status, *row, dose_type])
     return buffer.getvalue()
 
 

@@ -16,7 +16,13 @@ from cordgap.limits.constraint import ConstraintResult
 from cordgap.report.axial import Artists, plot_axial, plot_levels
 from cordgap.report.files import write_file
 from cordgap.report.numbers import shown, shown_range
-from cordgap.report.sentence import cord_word, gap_level_mm, interval_words, level_label
+from cordgap.report.sentence import (
+    cord_word,
+    dose_type_words,
+    gap_level_mm,
+    interval_words,
+    level_label,
+)
 from cordgap.report.style import (
     BLACK,
     BLUE,
@@ -364,12 +370,14 @@ def draw_figure(name: str, result: CaseResult) -> Figure:
         FigureCanvasAgg(figure)
         plot(figure.add_subplot(), result)
         level = level_label(result, gap_level_mm(result.separation))
+        kind = " EFFECTIVE dose, not absorbed dose." if dose_type_words(result.case) else ""
         figure.supxlabel(
             _FOOTER.format(
                 version=result.cordgap_version,
                 case=label(result.case.case_id),
                 level=label(level, 60),
-            ),
+            )
+            + kind,
             fontsize=7,
             color=GREY,
         )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from cordgap.case.case import Prescription
+from cordgap.case.case import Case, Prescription
 from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
@@ -155,6 +155,13 @@ def prescription_words(prescription: Prescription | None) -> str:
     return f"{prescription.dose_gy:g} Gy in {n} fraction{'s' if n != 1 else ''}"
 
 
+def dose_type_words(case: Case) -> str:
+    """Return what kind of dose the numbers are of; empty for absorbed dose, the usual one."""
+    if case.dose is None or case.dose_type != "EFFECTIVE":
+        return ""
+    return "EFFECTIVE dose (weighted for biological effect), not absorbed dose"
+
+
 def method_words(s: Separation) -> str:
     """Return which question is answered, and how."""
     return f"{QUESTION_WORDS[s.question]} Method: {s.method or 'none'}."
@@ -191,6 +198,8 @@ def summary_text(result: CaseResult) -> str:
         lines += wrap(method_words(s), _WIDTH)
     lines += ["", f"case {result.case.case_id}, cordgap {result.cordgap_version}"]
     lines.append(_chosen(result))
+    if kind := dose_type_words(result.case):
+        lines.append(f"all doses: {kind}")
     level = level_label(result, gap_level_mm(s))
     if s is not None:
         level += f"; smallest gap at z = {shown(gap_level_mm(s), 1, 'mm')}"

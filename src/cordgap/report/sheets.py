@@ -13,6 +13,7 @@ from cordgap.report.files import write_file
 from cordgap.report.tables import Document, analysis_document
 
 Row = Sequence[Any]
+Sheet = tuple[Row, Iterable[Row]]
 
 
 def write_csv(result: CaseResult, folder: Path) -> list[Path]:
@@ -23,18 +24,26 @@ def write_csv(result: CaseResult, folder: Path) -> list[Path]:
 
 
 def csv_texts(document: Document) -> dict[str, str]:
-    """Return the text of each CSV file, by file name, from an analysis document."""
-    return {
-        "dvh.csv": _text(("roi_number", "roi_name", "dose_gy", "volume_cc"), _dvh(document)),
-        "metrics.csv": _text(
+    """Return the text of each CSV file, by file name, from an analysis document.
+
+    Every row ends with the type of the dose: an effective dose must not pass for an absorbed one.
+    """
+    sheets = {
+        "dvh.csv": (("roi_number", "roi_name", "dose_gy", "volume_cc"), _dvh(document)),
+        "metrics.csv": (
             ("roi_number", "roi_name", "role", "metric", "value", "plus_minus", "bound", "reason"),
             _metrics(document),
         ),
-        "constraints.csv": _text(_CONSTRAINT_KEYS, _constraints(document)),
+        "constraints.csv": (_CONSTRAINT_KEYS, _constraints(document)),
         "separation_curve.csv": _curve(document),
         "sextants.csv": _rows(document, "sextants", _SEXTANT_KEYS),
         "schedules.csv": _rows(document, "schedules", _SCHEDULE_KEYS),
         "highest_doses.csv": _rows(document, "highest_doses", _HIGHEST_KEYS),
+    }
+    kind = document["case"]["dose_type"]
+    return {
+        name: _text((*head, "dose_type"), ((*row, kind) for row in rows))
+        for name, (head, rows) in sheets.items()
     }
 
 
@@ -49,12 +58,12 @@ _HIGHEST_KEYS = (
 )  # fmt: skip
 
 
-def _rows(document: Document, member: str, keys: Sequence[str]) -> str:
+def _rows(document: Document, member: str, keys: Sequence[str]) -> Sheet:
     """Rows of a list of the separation; an interval takes two columns."""
     separation = document["separation"]
     rows = separation[member] if separation else []
     head = [name for key in keys for name in _columns(key)]
-    return _text(head, ([c for key in keys for c in _cells(key, row[key])] for row in rows))
+    return head, ([c for key in keys for c in _cells(key, row[key])] for row in rows)
 
 
 def _columns(key: str) -> tuple[str, ...]:
@@ -95,11 +104,11 @@ def _constraints(document: Document) -> Iterable[Row]:
     return ([row[key] for key in _CONSTRAINT_KEYS] for row in document["constraints"])
 
 
-def _curve(document: Document) -> str:
+def _curve(document: Document) -> Sheet:
     separation = document["separation"]
     points = separation["curve"] if separation else []
     names = list(points[0]["metrics"]) if points else []
-    return _text(
+    return (
         ("question", "separation_mm", "resection_cc", "cord_gy", *names),
         (
             (

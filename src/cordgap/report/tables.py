@@ -93,6 +93,7 @@ def dvh_document(
             "ends": ends,
             "dose_interpolation": DOSE_INTERPOLATION,
         },
+        "dose_type": case.dose_type if case.dose is not None else None,
         "inputs": inputs_part(case.inputs),
         "structures": [structure_part(s) for s in structures],
         "warnings": warning_parts(findings),
@@ -110,6 +111,7 @@ def separation_document(result: CaseResult) -> Document:
     head: Document = {
         "schema": "cordgap.separation/1",
         "cordgap_version": result.cordgap_version,
+        "dose_type": result.case.dose_type if result.case.dose is not None else None,
         "settings": settings_part(result),
         "prescription": prescription_part(result.prescription),
         "cord": None
