@@ -23,9 +23,11 @@ from cordgap.dvh.surface import surface_of
 from cordgap.errors import (
     CordNotSeenError,
     Finding,
+    InputWord,
     OptionError,
     StructureError,
     StructureNotFoundError,
+    verdict_of,
 )
 from cordgap.limits.constraint import (
     PRV_MARGIN_MM,
@@ -85,6 +87,11 @@ class CaseResult:
     def warnings(self) -> tuple[Finding, ...]:
         """Findings that are more than information."""
         return tuple(f for f in self.findings if f.severity != "info")
+
+    @property
+    def input_verdict(self) -> InputWord:
+        """May the input be used: the word that ``cordgap check`` gives, from these findings."""
+        return verdict_of(self.findings)
 
     @property
     def exit_code(self) -> int:

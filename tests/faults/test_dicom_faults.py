@@ -19,6 +19,7 @@ from pydicom.uid import (
 )
 
 from cordgap.dicom import read_case
+from cordgap.dicom.overrides import Overrides
 from cordgap.errors import (
     AmbiguousInputError,
     CordgapError,
@@ -581,6 +582,31 @@ def test_beams_on_different_grids_are_added_where_all_are_known(build, tmp_path)
     np.testing.assert_allclose(case.dose.values, 2 * build.field(x, y, z), atol=2e-6)
     block = (slice(1, 4), slice(2, 3), slice(5, 9))
     np.testing.assert_array_equal(case.dose.load(block), case.dose.values[block])
+
+
+def test_doses_of_all_fraction_groups_are_added(build, tmp_path):
+    folder = build.plan_folder(tmp_path / "groups", rtdose=None, rtplan=build.rtplan(groups=2))
+    for group in (1, 2):
+        ds = build.rtdose(number=50 + group, kind="FRACTION", beams=[1])
+        ds.ReferencedRTPlanSequence[0].ReferencedFractionGroupSequence[
+            0
+        ].ReferencedFractionGroupNumber = group
+        build.save(ds, folder / f"group{group}.dcm")
+    case = read_case(folder)
+    assert "dose-summation-fraction" in codes(case)
+    alone = read_case(build.plan_folder(tmp_path / "alone")).dose.values
+    np.testing.assert_allclose(case.dose.values, 2 * alone, atol=2e-6)
+    times = read_case(folder, overrides=Overrides(one_fraction=True))
+    assert "dose-multiplied" in codes(times)
+    np.testing.assert_allclose(times.dose.values, 4 * alone, atol=4e-6)
+    (folder / "group2.dcm").unlink()
+    with pytest.raises(DicomError, match=r"one fraction group and the plan rtplan.dcm has 2"):
+        read_case(folder)
+
+
+def test_a_whole_dose_is_not_multiplied(build, tmp_path):
+    with pytest.raises(CordgapError, match="is not the dose of a fraction"):
+        read_case(build.plan_folder(tmp_path), overrides=Overrides(one_fraction=True))
 
 
 def test_beams_on_grids_that_do_not_overlap(build, tmp_path):

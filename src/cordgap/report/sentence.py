@@ -196,7 +196,8 @@ def summary_text(result: CaseResult) -> str:
     lines = wrap(answer_sentence(result), _WIDTH)
     if s is not None:
         lines += wrap(method_words(s), _WIDTH)
-    lines += ["", f"case {result.case.case_id}, cordgap {result.cordgap_version}"]
+    program = f"cordgap {result.cordgap_version}"
+    lines += ["", f"case {result.case.case_id}, input {result.input_verdict}, {program}"]
     lines.append(_chosen(result))
     if kind := dose_type_words(result.case):
         lines.append(f"all doses: {kind}")

@@ -154,6 +154,7 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
         "settings": settings_part(result),
         "case": case_part(result, identify),
         "prescription": prescription_part(result.prescription),
+        "input_verdict": result.input_verdict,
         "findings": [finding_part(f) for f in result.findings],
         "dvh": dvh_document(
             result.case,
