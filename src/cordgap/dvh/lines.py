@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from cordgap.case.grid import GridGeometry
+from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.dvh.lofts import Section, Vertices
 from cordgap.dvh.solid import Solid
 
@@ -188,6 +188,28 @@ def cell(axis: FloatArray, positions: FloatArray) -> tuple[IntArray, FloatArray]
     """Index of the cell that holds each position, and the share of the way through it."""
     i = np.clip(np.searchsorted(axis, positions, side="right") - 1, 0, axis.size - 2)
     return i, (positions - axis[i]) / (axis[i + 1] - axis[i])
+
+
+def dose_at(block: DoseGrid, x_mm: FloatArray, y_mm: FloatArray, z_mm: FloatArray) -> FloatArray:
+    """Trilinear dose in Gy at points; beyond the block that of its outermost cell is held.
+
+    Parameters
+    ----------
+    block : DoseGrid
+        At least two samples along each axis.
+    x_mm, y_mm, z_mm : ndarray of shape (n,)
+    """
+    axes = block.geometry.axes
+    held = (np.clip(v, a[0], a[-1]) for v, a in zip((z_mm, y_mm, x_mm), axes, strict=True))
+    (iz, tz), (iy, ty), (ix, tx) = (cell(a, v) for a, v in zip(axes, held, strict=True))
+    flat, row, plane = in_one_line(block.values)
+    corner = iz * plane + iy * row + ix
+    gy: FloatArray = np.zeros(corner.size)
+    for k, wz in ((0, 1 - tz), (plane, tz)):
+        for j, wy in ((0, 1 - ty), (row, ty)):
+            low, high = flat[corner + (k + j)], flat[corner + (k + j + 1)]
+            gy += wz * wy * (low + tx * (high - low))
+    return gy
 
 
 def cut(

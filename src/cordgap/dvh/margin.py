@@ -6,7 +6,8 @@ import numpy as np
 
 from cordgap.case.grid import DoseGrid
 from cordgap.dvh.curve import DVH
-from cordgap.dvh.surface import Surface
+from cordgap.dvh.lines import dose_at
+from cordgap.dvh.surface import Surface, contains
 
 # Lattice of the shell around a cord: D0.035cc holds 500 of its cells.
 LATTICE_MM = 0.4
@@ -28,8 +29,6 @@ def hot_end_of_margin(
         Right at doses above ``floor_gy`` and nowhere else; its total volume is what was found.
         None where the grown structure reaches beyond the dose grid, or nothing is above the floor.
     """
-    from scipy.ndimage import map_coordinates
-
     lower = surface.points_mm.min(axis=0) - margin_mm - LATTICE_MM
     upper = surface.points_mm.max(axis=0) + margin_mm + LATTICE_MM
     geometry = dose.geometry
@@ -38,7 +37,6 @@ def hot_end_of_margin(
     block = dose.crop(lower, upper, pad=1)
     x, y = (np.arange(lower[i], upper[i] + LATTICE_MM, LATTICE_MM) for i in (0, 1))
     levels = np.arange(lower[2], upper[2] + LATTICE_MM, LATTICE_MM)
-    axes = block.geometry.axes
     kept, doses = [], []
     yy, xx = (a.ravel() for a in np.meshgrid(y, x, indexing="ij"))
     # Every level and every column is shifted by its own part of a cell, so that no layer of the
@@ -47,17 +45,16 @@ def hot_end_of_margin(
     for i, level in enumerate(levels):
         dx, dy = ((i * _SHIFTS[0]) % 1.0 - 0.5), ((i * _SHIFTS[1]) % 1.0 - 0.5)
         px, py, pz = xx + dx * LATTICE_MM, yy + dy * LATTICE_MM, level + lift
-        index = [
-            np.interp(v, a, np.arange(a.size)) for v, a in zip((pz, py, px), axes, strict=True)
-        ]
-        gy = map_coordinates(block.values, index, order=1, mode="nearest")
+        gy = dose_at(block, px, py, pz)
         hot = np.flatnonzero(gy >= floor_gy)
         kept.append(np.c_[px[hot], py[hot], pz[hot]])
         doses.append(gy[hot])
     points, values = np.concatenate(kept), np.concatenate(doses)
     if not values.size:
         return None
-    inside = surface.distance_mm(points, limit_mm=margin_mm) <= margin_mm
+    inside = contains(surface.solid, points)
+    beyond = np.flatnonzero(~inside)
+    inside[beyond] = surface.distance_mm(points[beyond], limit_mm=margin_mm) <= margin_mm
     points, values = points[inside], values[inside]
     low, high = geometry.lower_mm - 1e-6, geometry.upper_mm + 1e-6
     if not values.size or (points < low).any() or (points > high).any():

@@ -26,6 +26,8 @@ SURFACE_STEP_MM = 0.25
 # Beyond this distance every fifth sample is enough: it changes a distance by less than 0.1 mm.
 _NEAR_MM = 6.0
 _ONE_IN = 5
+# Searches of many points take all processors; each point is searched by itself.
+_THREADS = -1
 _MANY_POINTS = 20_000
 
 
@@ -88,10 +90,12 @@ class Surface:
         none = len(self.points_mm)
         if len(points) < _MANY_POINTS:
             return np.asarray(self.tree.query(points, distance_upper_bound=reach)[1], np.intp)
-        rough, few = self._few.query(points, distance_upper_bound=reach + self.step_mm)
+        rough, few = self._few.query(
+            points, distance_upper_bound=reach + self.step_mm, workers=_THREADS
+        )
         found = np.asarray(np.where(np.isfinite(rough), few * _ONE_IN, none), np.intp)
         near = np.asarray(rough) < _NEAR_MM
-        found[near] = self.tree.query(points[near], distance_upper_bound=reach)[1]
+        found[near] = self.tree.query(points[near], distance_upper_bound=reach, workers=_THREADS)[1]
         return found
 
     @cached_property
