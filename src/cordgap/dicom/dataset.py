@@ -33,6 +33,7 @@ DEFER_BYTES = 1 << 20
 # Larger than any dose that was met; small enough to leave room for the work itself.
 MAX_INFLATED_BYTES = 1 << 29
 _META_BYTES = 4096
+MAX_TEXT_BYTES = 1 << 16
 # Tags as little-endian bytes, what they stand for, and how many no plan exceeds: the largest
 # structure sets that were met have some ten thousand contours and two hundred structures.
 _CROWDS = {
@@ -167,7 +168,16 @@ def _other_endian(tag: bytes) -> bytes:
 
 
 def text(ds: Dataset, keyword: str) -> str:
-    """Return an attribute as stripped text; empty where it is absent."""
+    """Return an attribute as stripped text; empty where it is absent.
+
+    Raises
+    ------
+    DicomError
+        Without file name, when it is longer than any text that is read here.
+    """
+    element: Any = ds.get_item(keyword)
+    if isinstance(element, RawDataElement) and len(element.value or b"") > MAX_TEXT_BYTES:
+        raise DicomError(f"{keyword} is longer than any text; the file is damaged")
     value = ds.get(keyword)
     return "" if value is None else str(value).strip().strip("\0").strip()
 
@@ -200,8 +210,11 @@ def numbers(ds: Dataset, keyword: str) -> tuple[float, ...] | None:
     DicomError
         Without file name, when a value is not a number; the caller knows the file.
     """
+    element: Any = ds.get_item(keyword, keep_deferred=True)
+    if isinstance(element, RawDataElement) and element.value is None and element.length:
+        # Left on disk because of its size: no list of numbers that is read here is as long.
+        raise DicomError(f"{keyword} holds {element.length} bytes, which makes no sense")
     try:
-        element: Any = ds.get_item(keyword)
         if isinstance(element, RawDataElement) and _representation(element) in _DECIMAL_STRINGS:
             # As written: one decimal-string object for each number of a long list takes seconds.
             found = parse_decimals(element.value or b"")

@@ -265,7 +265,10 @@ def _frame_offsets(
     """
     stated = whole_number(ds, "NumberOfFrames")
     frames = 1 if stated is None else stated
-    found = numbers(ds, "GridFrameOffsetVector")
+    try:
+        found = numbers(ds, "GridFrameOffsetVector")
+    except DicomError as error:
+        raise DicomError(f"{error}; export the dose again", code="dose-frame-offsets") from error
     if frames < 1:
         raise DicomError(
             f"found NumberOfFrames {frames}, expected at least 1", code="dose-frame-offsets"

@@ -25,6 +25,8 @@ _TANGLED = 0.05
 TANGLED = "tangled-contour"
 # A pen crosses its own line a few times, a damaged file hundreds of times.
 _MAX_CROSSINGS = 50
+# Edges looked at first: a knot shows at once, and all its crossings would take minutes to count.
+_FIRST_EDGES = 300
 # Two contours that share more than this of the larger are one contour drawn twice.
 _SAME_CONTOUR = 0.98
 # A contour that lies inside another when shrunk to this share may share an edge with it.
@@ -212,9 +214,11 @@ def _clean(plane: ContourPlane, profile: Profile | None) -> tuple[Plane, str | N
 
 
 def _crossings(ring: FloatArray) -> int:
-    """Count how often the edges of a ring cross each other."""
+    """Count how often the edges of a ring cross each other; of a long ring, up to the limit."""
     import shapely
 
+    if len(ring) > _FIRST_EDGES and (n := _crossings(ring[:_FIRST_EDGES])) > _MAX_CROSSINGS:
+        return n
     edges = shapely.linestrings(np.stack([ring, np.roll(ring, -1, axis=0)], axis=1))
     return int(shapely.STRtree(edges).query(edges, "crosses").shape[1]) // 2
 
