@@ -80,7 +80,7 @@ def plan(build, tmp_path):
         (
             'method = "guess"',
             "cordgap.toml: method is 'guess', expected one of trim, plan-gradient, "
-            "population-falloff",
+            "isodose-recession, population-falloff",
         ),
         ('method = ""', "cordgap.toml: method is blank"),
         ('reachable = ""', "cordgap.toml: reachable is blank"),
