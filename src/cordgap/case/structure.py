@@ -131,7 +131,7 @@ def structure_from_contours(
     reason = unusable
     for contour in contours:
         points = np.asarray(contour, dtype=np.float64).reshape(-1, 3)
-        if len(points) > 1 and np.allclose(points[0], points[-1], rtol=0, atol=1e-6):
+        if len(points) > 1 and np.abs(points[0] - points[-1]).max() <= 1e-6:
             points = points[:-1]
         if len(points) < 3 or _is_flat(points[:, :2]):
             if len(points) >= 3 and np.ptp(points[:, 2]) > MAX_OUT_OF_PLANE_MM:
