@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dvh.lines import GOLDEN, Spans
+from cordgap.dvh.lines import TURNS, Spans, strips
 from cordgap.dvh.lofts import Lofts, Section, Vertices
 from cordgap.dvh.planes import DIRECTIONS
 from cordgap.errors import OptionError
@@ -34,11 +34,11 @@ NUMPY_S_PER_PIECE = 2.0e-7
 _VECTOR, _LINE = "float64[::1]", "Array(float64, 1, 'C', True)"
 _INDEX = "Array(intp, 1, 'C', True)"
 _STACK = "Array(float64, 3, 'C', True)"
-_SPANS = f"float64[:,::1]({_STACK},{_INDEX},{_LINE},{_LINE},{_LINE},float64,int64)"
 _TABLE = "Array(float64, 2, 'C', True)"
+_SPANS = f"float64[:,::1]({_STACK},{_INDEX},{_LINE},{_LINE},{_LINE},{_TABLE},{_TABLE},int64)"
 _VERTICES = f"float64[:,:,::1]({_INDEX},{_LINE},{_LINE},{','.join([_TABLE] * 5)})"
 _ADD = (
-    f"void({','.join([_LINE] * 5)},float64,{','.join([_LINE] * 9)},int64,int64,"
+    f"void({','.join([_LINE] * 15)},int64,int64,"
     f"float64,float64,{_VECTOR},{_VECTOR},{_VECTOR})"
 )
 _numpy_pieces = 0.0
@@ -144,44 +144,51 @@ def spans_of(
     z_mm: FloatArray,
     thickness_mm: FloatArray,
     area_mm2: FloatArray,
-    pitch_mm: float,
+    middles: FloatArray,
+    heights: FloatArray,
     first_index: int,
 ) -> FloatArray:
     """Cut sub-slices into spans: ``scan_section`` in one loop.
 
     Returns
     -------
-    ndarray of shape (10, n)
-        x0, x1, y, z, area, dz, and the leans in y at both ends and in z at both ends.
+    ndarray of shape (11, n)
+        x0, x1, y, z, area, dy, dz, and the leans in y at both ends and in z at both ends.
     """
     k, m = z_mm.size, starts.shape[1]
     shared = starts.shape[0] == 1
-    layers = starts.shape[0]
-    origin = starts[0, 0, 1]
-    top = origin
-    for i in range(layers):
-        for j in range(m):
-            origin = min(origin, starts[i, j, 1])
-            top = max(top, starts[i, j, 1])
-    n_lines = int((top - origin) / pitch_mm) + 4
-    per_pitch = 1.0 / pitch_mm
+    n_lines = middles.shape[1]
     # Count the crossings: edge j of sub-slice i meets the lines from line_of[i, j] to the one of
     # the vertex where it ends.
     line_of = np.empty((k, m), np.int32)
+    lows, extents = np.empty(k), np.empty(k)
     total = 0
     for i in range(k):
-        phase = (((first_index + i) * GOLDEN) % 1.0) * pitch_mm
         s = 0 if shared else i
+        low = high = starts[s, 0, 1]
         for j in range(m):
-            line_of[i, j] = np.ceil((starts[s, j, 1] - origin - phase) * per_pitch)
+            low, high = min(low, starts[s, j, 1]), max(high, starts[s, j, 1])
+        lows[i], extents[i] = low, high - low
+        per_extent = extents[i] if extents[i] > 0 else 1.0
+        middle = middles[(first_index + i) % TURNS]
+        line = 0
+        for j in range(m):
+            # The line of a vertex is near that of the last one.
+            share = (starts[s, j, 1] - low) / per_extent
+            while line < n_lines and middle[line] < share:
+                line += 1
+            while line > 0 and middle[line - 1] >= share:
+                line -= 1
+            line_of[i, j] = line
         for j in range(m):
             total += abs(line_of[i, after[j]] - line_of[i, j])
-    out = np.empty((10, total // 2))
+    out = np.empty((11, total // 2))
     count = np.empty(n_lines + 1, np.int64)
+    room = np.empty(n_lines + 1, np.int64)
     x, lean_y, lean_z = np.empty(total), np.empty(total), np.empty(total)
     done = 0
     for i in range(k):
-        phase = (((first_index + i) * GOLDEN) % 1.0) * pitch_mm
+        turn = (first_index + i) % TURNS
         s = 0 if shared else i
         below, above = max(i - 1, 0), min(i + 1, k - 1)
         rise = z_mm[above] - z_mm[below]
@@ -193,13 +200,13 @@ def spans_of(
                 count[line + 1] += 1
         for line in range(n_lines):
             count[line + 1] += count[line]
-        room = count.copy()
+        room[:] = count
         for j in range(m):
             a, b = line_of[i, j], line_of[i, after[j]]
             if a == b:
                 continue
-            x0, y0 = starts[s, j, 0], starts[s, j, 1] - origin
-            x1, y1 = starts[s, after[j], 0], starts[s, after[j], 1] - origin
+            x0, y0 = starts[s, j, 0], starts[s, j, 1]
+            x1, y1 = starts[s, after[j], 0], starts[s, after[j], 1]
             lean = (x1 - x0) / (y1 - y0)
             up = 0.0
             if not shared and k > 1:
@@ -207,7 +214,7 @@ def spans_of(
                 moved_y = starts[above, j, 1] - starts[below, j, 1]
                 up = (moved_x - moved_y * lean) / rise
             for line in range(min(a, b), max(a, b)):
-                at = x0 + (phase + line * pitch_mm - y0) * lean
+                at = x0 + (lows[i] + extents[i] * middles[turn, line] - y0) * lean
                 slot = room[line]
                 room[line] += 1
                 while slot > count[line] and x[slot - 1] > at:
@@ -218,24 +225,27 @@ def spans_of(
                     )
                     slot -= 1
                 x[slot], lean_y[slot], lean_z[slot] = at, lean, up
-        length = 0.0
-        for c in range(0, count[n_lines], 2):
-            length += x[c + 1] - x[c]
-        scale = area_mm2[i] / length if length > 0 else 0.0
+        area = 0.0
         for line in range(n_lines):
             for c in range(count[line], count[line + 1], 2):
+                area += (x[c + 1] - x[c]) * (extents[i] * heights[turn, line])
+        scale = area_mm2[i] / area if area > 0 else 0.0
+        for line in range(n_lines):
+            height = extents[i] * heights[turn, line]
+            for c in range(count[line], count[line + 1], 2):
                 width = x[c + 1] - x[c]
-                steep_y, steep_z = width / pitch_mm, width / thickness_mm[i]
+                steep_y, steep_z = width / height, width / thickness_mm[i]
                 out[0, done] = x[c]
                 out[1, done] = x[c + 1]
-                out[2, done] = phase + line * pitch_mm + origin
+                out[2, done] = lows[i] + extents[i] * middles[turn, line]
                 out[3, done] = z_mm[i]
-                out[4, done] = scale * thickness_mm[i]
-                out[5, done] = thickness_mm[i]
-                out[6, done] = min(max(lean_y[c], -steep_y), steep_y)
-                out[7, done] = min(max(lean_y[c + 1], -steep_y), steep_y)
-                out[8, done] = min(max(lean_z[c], -steep_z), steep_z)
-                out[9, done] = min(max(lean_z[c + 1], -steep_z), steep_z)
+                out[4, done] = scale * thickness_mm[i] * height
+                out[5, done] = height
+                out[6, done] = thickness_mm[i]
+                out[7, done] = min(max(lean_y[c], -steep_y), steep_y)
+                out[8, done] = min(max(lean_y[c + 1], -steep_y), steep_y)
+                out[9, done] = min(max(lean_z[c], -steep_z), steep_z)
+                out[10, done] = min(max(lean_z[c + 1], -steep_z), steep_z)
                 done += 1
     return out
 
@@ -246,7 +256,7 @@ def add_spans(
     y_mm: FloatArray,
     z_mm: FloatArray,
     area_mm2: FloatArray,
-    dy_mm: float,
+    dy_mm: FloatArray,
     dz_mm: FloatArray,
     lean_y0: FloatArray,
     lean_y1: FloatArray,
@@ -297,9 +307,9 @@ def add_spans(
             ix -= 1
         hy, hz = gy[iy + 1] - gy[iy], gz[iz + 1] - gz[iz]
         ty, tz = (y - gy[iy]) / hy, (z - gz[iz]) / hz
-        share_y, share_z = dy_mm / hy, dz_mm[s] / hz
-        ly0, lz0 = lean_y0[s] * dy_mm, lean_z0[s] * dz_mm[s]
-        ly1, lz1 = lean_y1[s] * dy_mm - ly0, lean_z1[s] * dz_mm[s] - lz0
+        share_y, share_z = dy_mm[s] / hy, dz_mm[s] / hz
+        ly0, lz0 = lean_y0[s] * dy_mm[s], lean_z0[s] * dz_mm[s]
+        ly1, lz1 = lean_y1[s] * dy_mm[s] - ly0, lean_z1[s] * dz_mm[s] - lz0
         per_length = 1.0 / max(x_out - x_in, 1e-12)
         node = over_y = over_z = 0.0
         column = ix
@@ -352,17 +362,18 @@ def add_spans(
 
 def scan_section(section: Section, pitch_mm: float, first_index: int, kernels: Kernels) -> Spans:
     """Cut sub-slices into spans, compiled; see :func:`cordgap.dvh.lines.scan_section`."""
+    middles, heights = strips(float(np.ptp(section.starts[..., 1], axis=1).max()), pitch_mm)
     rows = kernels.spans(
         np.ascontiguousarray(section.starts),
         section.after,
         section.z_mm,
         section.thickness_mm,
         section.area_mm2,
-        pitch_mm,
+        middles,
+        heights,
         first_index,
     )
-    x0, x1, y, z, area, dz, *leans = rows
-    return Spans(x0, x1, y, z, area, pitch_mm, dz, *leans)
+    return Spans(*rows)
 
 
 def vertices_by(kernels: Kernels) -> Vertices:

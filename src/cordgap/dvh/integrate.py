@@ -26,7 +26,7 @@ from cordgap.dvh.solid import Ends, Solid
 FloatArray = NDArray[np.float64]
 
 # Quadrature of small structures, across and up: D0.035cc of the analytic cords within 0.02 mm.
-FINE_PITCH_MM = 0.35
+FINE_PITCH_MM = 0.6
 HEIGHT_PER_PITCH = 1.4
 # Bodies smaller than a cubic centimetre take this share of their size.
 _PITCH_SHARE = 0.05

@@ -1,14 +1,18 @@
 """Solid -> lines, and lines x dose -> pieces: the geometry of the quadrature.
 
-A sub-slice of a solid is cut by scanlines along x at a fixed pitch. A *span* is the part of a
-scanline inside the solid, and stands for the strip around it: pitch high, sub-slice thick. Where
-the surface leans, the strip leans with it, so that the ends of spans follow the surface and a dose
-that does not change along the surface is not spread there. A *piece* is the part of a span between
-two columns of the dose grid, where the trilinear dose is linear.
+A sub-slice of a solid is cut into strips along y, evenly spaced in the angle whose cosine is y: they
+begin and end with the outline, are thin there and a pitch high in between. A round outline is met
+so without error, and no strip reaches beyond it. Successive sub-slices have a few strips more or
+fewer, so that nothing repeats. A *span* is the part inside the solid of the scanline in the middle
+of a strip, and stands for the strip around it. Where the surface leans, the strip leans with it, so
+that the ends of spans follow the surface and a dose that does not change along the surface is not
+spread there. A *piece* is the part of a span between two columns of the dose grid, where the
+trilinear dose is linear.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,8 +29,10 @@ IntArray = NDArray[np.intp]
 
 # Edges and crossings handled at once, for the same reason as _VERTICES_AT_ONCE of a solid.
 _AT_ONCE = 20_000
-# Scanlines of successive sub-slices are shifted by this share of the pitch: nothing repeats.
-GOLDEN = 0.6180339887498949
+# Successive sub-slices take in turn so many numbers of strips, each one more than the last.
+TURNS = 4
+# Strips of the smallest outline.
+LEAST_STRIPS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +49,7 @@ class Spans:
     y_mm: FloatArray
     z_mm: FloatArray
     area_mm2: FloatArray
-    dy_mm: float
+    dy_mm: FloatArray
     dz_mm: FloatArray
     lean_y0: FloatArray
     lean_y1: FloatArray
@@ -96,9 +102,9 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
     ----------
     section : Section
     pitch_mm : float
-        Distance of the scanlines.
+        Height of the strips where they are highest.
     first_index : int
-        Running number of the first sub-slice; shifts the scanlines.
+        Running number of the first sub-slice; varies the number of strips.
 
     Returns
     -------
@@ -106,28 +112,34 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
         Scaled so that each sub-slice has its exact area: one occupancy for volume and for dose.
     """
     k, m = section.z_mm.size, section.starts.shape[1]
-    phase = (((first_index + np.arange(k)) * GOLDEN) % 1.0) * pitch_mm
-    origin_y = float(section.starts[..., 1].min())
     shared = section.starts.shape[0] == 1
+    ya = section.starts[..., 1]
+    low, extent = ya.min(axis=1), np.ptp(ya, axis=1)
+    middles, heights = strips(float(extent.max()), pitch_mm)
+    turn = (first_index + np.arange(k)) % TURNS
     # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end.
-    ya = section.starts[..., 1] - origin_y
-    line_a = np.ceil((ya - phase[:, None]) * (1.0 / pitch_mm))
+    share = (ya - low[:, None]) / np.where(extent > 0, extent, 1.0)[:, None]
+    line_a = np.empty((k, m), dtype=np.intp)
+    for t in range(TURNS):
+        rows = slice((t - first_index) % TURNS, None, TURNS)
+        line_a[rows] = np.searchsorted(middles[t], share if shared else share[rows])
     line_b = line_a[:, section.after]
-    n_lines = np.abs(line_b - line_a).astype(np.intp).ravel()
+    n_lines = np.abs(line_b - line_a).ravel()
     crossed = np.flatnonzero(n_lines)
     n_lines = n_lines[crossed]
     edge = np.repeat(crossed, n_lines)
     rank = np.arange(edge.size) - np.repeat(np.cumsum(n_lines) - n_lines, n_lines)
     line = np.minimum(line_a, line_b).ravel()[edge] + rank
     which = edge // m
-    y = phase[which] + line * pitch_mm
     first = which * m
     at = edge - first if shared else edge
     to = section.after[edge - first]
+    row = np.zeros_like(which) if shared else which
     if not shared:
         to += first
+    y = low[row] + extent[row] * middles[turn[which], line]
     starts = section.starts.reshape(-1, 2)
-    y0, y1, x0, x1 = ya.ravel()[at], ya.ravel()[to], starts[at, 0], starts[to, 0]
+    y0, y1, x0, x1 = starts[at, 1], starts[to, 1], starts[at, 0], starts[to, 0]
     lean_y = (x1 - x0) / (y1 - y0)
     x = x0 + (y - y0) * lean_y
     if shared or k == 1:
@@ -140,31 +152,50 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
         lean_z = (moved[:, 0] - moved[:, 1] * lean_y) / rise
     # Sort by sub-slice, line and x at once: one number that orders all three.
     left, width = (float(x.min()), float(np.ptp(x)) + 1.0) if x.size else (0.0, 1.0)
-    lines_per_slice = int(line.max()) + 2 if x.size else 1
-    key = which * lines_per_slice + (line + 1.0)
+    key = which * middles.shape[1] + (line + 1.0)
     order = np.argsort(key * width + (x - left), kind="stable")
     enters, leaves = order[0::2], order[1::2]
     x_in, x_out, which = x[enters], x[leaves], which[enters]
     length = x_out - x_in
-    total = np.bincount(which, weights=length, minlength=k)
+    height = extent[row[enters]] * heights[turn[which], line[enters]]
+    total = np.bincount(which, weights=length * height, minlength=k)
     # Scale each sub-slice to its exact area.
     scale = np.divide(section.area_mm2, total, out=np.zeros(k), where=total > 0)
     thickness = section.thickness_mm[which]
     # A strip cannot lean by more than its own length.
-    steepest_y, steepest_z = length / pitch_mm, length / thickness
+    steepest_y, steepest_z = length / height, length / thickness
     return Spans(
         x_in,
         x_out,
-        y[enters] + origin_y,
+        y[enters],
         section.z_mm[which],
-        (scale * section.thickness_mm)[which],
-        pitch_mm,
+        (scale * section.thickness_mm)[which] * height,
+        height,
         thickness,
         _clip(lean_y[enters], steepest_y),
         _clip(lean_y[leaves], steepest_y),
         _clip(lean_z[enters], steepest_z),
         _clip(lean_z[leaves], steepest_z),
     )
+
+
+def strips(extent_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
+    """Cut an extent of 1 into strips, for sub-slices whose largest extent is given.
+
+    Returns
+    -------
+    middles, heights : ndarray of shape (TURNS, n)
+        Where the scanlines lie, and how high the strips around them are, for each turn; lines that
+        a turn does not have lie beyond.
+    """
+    least = max(LEAST_STRIPS, math.ceil(0.5 * math.pi * extent_mm / pitch_mm))
+    n = least + np.arange(TURNS)[:, None]
+    line = np.arange(least + TURNS)
+    # Half an angle, so that the first strips are not lost in 1 - cos.
+    angle = 0.5 * np.pi * (line + 0.5) / n
+    middles = np.where(line < n, np.sin(angle) ** 2, 2.0)
+    heights = np.sin(2 * angle) * np.sin(0.5 * np.pi / n)
+    return middles, heights
 
 
 def _clip(values: FloatArray, largest: FloatArray) -> FloatArray:
@@ -254,8 +285,9 @@ def cut(
     low, rise = c00 + ty * lower, (c10 - c00) + ty * (upper - lower)
     node = low + tz * rise
     over_y = lower + tz * (upper - lower)
-    over_y *= (spans.dy_mm / (gy[iy + 1] - gy[iy]))[span]
-    rise *= (spans.dz_mm[inside] / (gz[iz + 1] - gz[iz]))[span]
+    dy_mm, dz_mm = spans.dy_mm[inside], spans.dz_mm[inside]
+    over_y *= (dy_mm / (gy[iy + 1] - gy[iy]))[span]
+    rise *= (dz_mm / (gz[iz + 1] - gz[iz]))[span]
     # Pieces lie between two nodes of a span.
     begins = np.ones(span.size, dtype=bool)
     begins[ends - 1] = False
@@ -272,7 +304,6 @@ def cut(
     x = 0.5 * (start + stop)
     share = (x - x_in[span]) / np.maximum(x_out - x_in, 1e-12)[span]
     slope = along / step
-    dy_mm, dz_mm = spans.dy_mm, spans.dz_mm[inside]
     ly0, lz0 = spans.lean_y0[inside] * dy_mm, spans.lean_z0[inside] * dz_mm
     ly1, lz1 = spans.lean_y1[inside] * dy_mm - ly0, spans.lean_z1[inside] * dz_mm - lz0
     dy = over_y[a] + middle * (over_y[b] - over_y[a]) + slope * (ly0[span] + share * ly1[span])
