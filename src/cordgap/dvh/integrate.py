@@ -1,11 +1,10 @@
 """Solid x dose -> histogram: exact along x, fine in y and z.
 
-Each sub-slice of the solid is cut by scanlines at a fixed pitch. Along a scanline the trilinear
+Each sub-slice of the solid is cut by scanlines. Along a scanline the trilinear
 dose is linear between neighbouring grid columns, so each piece of the line adds a *uniform*
 distribution of dose to the histogram, which is added exactly. What the dose does across the pitch,
-in y and z, widens the piece to the spread it really has. Scanlines of successive sub-slices are
-shifted by the golden ratio so that nothing repeats, and each sub-slice is scaled to its exact area:
-one occupancy for volume and for dose.
+in y and z, widens the piece to the spread it really has. Each sub-slice is scaled to its exact
+area: one occupancy for volume and for dose.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class _Histogram:
         if kernels is None:
             self._add(cut(spans, self.geometry, self.samples))
             return
-        kernels.add(
+        kernels.add_spans(
             spans.x0_mm, spans.x1_mm, spans.y_mm, spans.z_mm, spans.area_mm2, spans.dy_mm,
             spans.dz_mm, spans.lean_y0, spans.lean_y1, spans.lean_z0, spans.lean_z1,
             self.geometry.x_mm, self.geometry.y_mm, self.geometry.z_mm,
@@ -131,22 +130,19 @@ class _Histogram:
         self.sums[2] = min(self.sums[2], (middle - half).min())
         self.sums[3] = max(self.sums[3], (middle + half).max())
 
-    def dvh(self, total_volume_mm3: float) -> DVH:
+    def dvh(self, total_volume_mm3: float, kernels: Kernels | None = None) -> DVH:
         """Return the curve of what was added."""
         total, moment, lowest, highest = (float(value) for value in self.sums)
         if total <= 0:
             return empty_dvh(total_volume_mm3 / 1000)
-        edges = np.arange(_N_BINS + 2, dtype=np.float64) * self.width
-        above = total - (edges * np.cumsum(self.slope) - np.cumsum(self.offset))
-        above[above < _ROUND_OFF * total] = 0.0
-        np.minimum(above, total, out=above)
-        above = np.maximum.accumulate(above[::-1])[::-1]
-        above[0], above[-1] = total, 0.0
-        dose = self.low + edges
+        if kernels is None:
+            above = self._above(total)
+        else:
+            above = kernels.cumulate(self.slope, self.offset, self.width, total, _ROUND_OFF)
         keep = slice(max(int(np.searchsorted(-above, -total, side="right")) - 1, 0), None)
         top = int(np.argmax(above <= 0)) + 1
         return DVH(
-            dose[keep.start : top],
+            self.low + np.arange(keep.start, top, dtype=np.float64) * self.width,
             above[keep.start : top] / 1000,
             total_volume_mm3 / 1000,
             # With their spread across, as in the curve, but never beyond what the samples hold.
@@ -154,6 +150,16 @@ class _Histogram:
             moment / total,
             min(highest, self.highest),
         )
+
+    def _above(self, total: float) -> FloatArray:
+        """Volume above each bin edge; as ``cumulate`` in :mod:`cordgap.dvh.loops`."""
+        edges = np.arange(_N_BINS + 2, dtype=np.float64) * self.width
+        above = total - (edges * np.cumsum(self.slope) - np.cumsum(self.offset))
+        above[above < _ROUND_OFF * total] = 0.0
+        np.minimum(above, total, out=above)
+        above = np.maximum.accumulate(above[::-1])[::-1]
+        above[0], above[-1] = total, 0.0
+        return above
 
 
 def refine_cubic(
@@ -321,14 +327,10 @@ def _histogram(
 ) -> list[DVH]:
     """Integrate one solid over several grids of the same dose, with the same scanlines."""
     histograms = [_Histogram(grid) for grid in grids]
-    vertices = None if kernels is None else compiled.vertices_by(kernels)
     height = HEIGHT_PER_PITCH * pitch_mm
-    for section, first_index in sections(solid, pitch_mm, height, vertices):
-        if kernels is None:
-            spans = scan_section(section, pitch_mm, first_index)
-        else:
-            spans = compiled.scan_section(section, pitch_mm, first_index, kernels)
+    for section, first_index in sections(solid, pitch_mm, height, kernels):
+        spans = scan_section(section, pitch_mm, first_index, kernels)
         held = hold_caps(spans, solid, grids[0].geometry)
         for histogram in histograms:
             histogram.add(held, kernels)
-    return [h.dvh(solid.volume_mm3) for h in histograms]
+    return [h.dvh(solid.volume_mm3, kernels) for h in histograms]

@@ -1,12 +1,12 @@
 """Solid -> lines, and lines x dose -> pieces: the geometry of the quadrature.
 
-A sub-slice of a solid is cut into strips along y, evenly spaced in the angle whose cosine is y: they
-begin and end with the outline, are thin there and a pitch high in between. A round outline is met
-so without error, and no strip reaches beyond it. Successive sub-slices have a few strips more or
-fewer, so that nothing repeats. A *span* is the part inside the solid of the scanline in the middle
-of a strip, and stands for the strip around it. Where the surface leans, the strip leans with it, so
-that the ends of spans follow the surface and a dose that does not change along the surface is not
-spread there. A *piece* is the part of a span between two columns of the dose grid, where the
+A sub-slice of a solid is cut into strips along y, evenly spaced in the angle whose cosine is y:
+they begin and end with the outline, are thin there and a pitch high in between. A round outline is
+met so without error, and no strip reaches beyond it. Successive sub-slices have a few strips more
+or fewer, so that nothing repeats. A *span* is the part inside the solid of the scanline in the
+middle of a strip, and stands for the strip around it. Where the surface leans, the strip leans with
+it, so that the ends of spans follow the surface and a dose that does not change along the surface
+is not spread there. A *piece* is the part of a span between two columns of the dose grid, where the
 trilinear dose is linear.
 """
 
@@ -21,16 +21,16 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from cordgap.case.grid import DoseGrid, GridGeometry
-from cordgap.dvh.lofts import Section, Vertices
+from cordgap.dvh.compiled import Kernels
+from cordgap.dvh.lofts import Section
+from cordgap.dvh.loops import TURNS
 from cordgap.dvh.solid import Solid
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 # Edges and crossings handled at once, for the same reason as _VERTICES_AT_ONCE of a solid.
-_AT_ONCE = 20_000
-# Successive sub-slices take in turn so many numbers of strips, each one more than the last.
-TURNS = 4
+_AT_ONCE = 60_000
 # Strips of the smallest outline.
 LEAST_STRIPS = 6
 
@@ -58,11 +58,11 @@ class Spans:
 
 
 def sections(
-    solid: Solid, pitch_mm: float, height_mm: float, vertices: Vertices | None = None
+    solid: Solid, pitch_mm: float, height_mm: float, kernels: Kernels | None = None
 ) -> Iterator[tuple[Section, int]]:
     """Cut a solid into sub-slices, a bounded number at a time, each with its running number."""
     count = 0
-    for section in solid.sections(height_mm, vertices):
+    for section in solid.sections(height_mm, kernels):
         for part in _parts(section, pitch_mm):
             yield part, count
             count += part.z_mm.size
@@ -95,7 +95,9 @@ def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
         )
 
 
-def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
+def scan_section(
+    section: Section, pitch_mm: float, first_index: int, kernels: Kernels | None = None
+) -> Spans:
     """Cut sub-slices into spans.
 
     Parameters
@@ -105,6 +107,8 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
         Height of the strips where they are highest.
     first_index : int
         Running number of the first sub-slice; varies the number of strips.
+    kernels : Kernels, optional
+        Compiled loops to use.
 
     Returns
     -------
@@ -116,6 +120,13 @@ def scan_section(section: Section, pitch_mm: float, first_index: int) -> Spans:
     ya = section.starts[..., 1]
     low, extent = ya.min(axis=1), np.ptp(ya, axis=1)
     middles, heights = strips(float(extent.max()), pitch_mm)
+    if kernels is not None:
+        return Spans(
+            *kernels.spans_of(
+                np.ascontiguousarray(section.starts), section.after, section.z_mm,
+                section.thickness_mm, section.area_mm2, middles, heights, first_index,
+            )
+        )  # fmt: skip
     turn = (first_index + np.arange(k)) % TURNS
     # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end.
     share = (ya - low[:, None]) / np.where(extent > 0, extent, 1.0)[:, None]

@@ -7,20 +7,20 @@ In a loft the centroid and, at each angle, the squared radius change linearly wi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dvh.planes import DIRECTIONS, N_ANGLES
+from cordgap.dvh.compiled import Kernels
+from cordgap.dvh.planes import DIRECTIONS, N_ANGLES, next_vertex
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-# Vertices handled at once: arrays of some 100 kB stay in the cache, and larger ones are returned to
-# the system after each operation, which costs more than the operation.
-_VERTICES_AT_ONCE = 12_000
+# Vertices handled at once: arrays of some 100 kB stay in the cache.
+_VERTICES_AT_ONCE = 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +75,16 @@ class Lofts:
         return share, np.where(self.hold_area[which], 0.0, share)
 
 
-Vertices = Callable[[Lofts, IntArray, FloatArray, FloatArray], FloatArray]
-
-
-def vertices_of(lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray) -> FloatArray:
+def vertices_of(
+    lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatArray, kernels: Kernels | None
+) -> FloatArray:
     """Vertices (k, n_angles, 2) of k cross-sections, each of one of the lofts."""
+    if kernels is not None:
+        made: FloatArray = kernels.loft_vertices(
+            which, share, shaped, DIRECTIONS, lofts.centre0_mm, lofts.centre1_mm,
+            lofts.squared0_mm2, lofts.squared1_mm2,
+        )  # fmt: skip
+        return made
     radius = (lofts.squared1_mm2 - lofts.squared0_mm2)[which]
     radius *= shaped[:, None]
     radius += lofts.squared0_mm2[which]
@@ -93,27 +98,35 @@ def vertices_of(lofts: Lofts, which: IntArray, share: FloatArray, shaped: FloatA
     return vertices
 
 
-def outermost(lofts: Lofts) -> list[FloatArray]:
-    """Points (n, n_angles, 2) whose box holds the lofts.
+def box_of(lofts: Lofts) -> tuple[FloatArray, FloatArray]:
+    """Smallest and largest x, y of lofts.
 
     Radii grow from the centroid at either end at most to the larger one of the two ends.
     """
     which = np.arange(lofts.bottom_mm.size)
-    ends = [lofts.shares(which, z) for z in (lofts.bottom_mm, lofts.top_mm)]
+    (share0, shaped0), (share1, shaped1) = (
+        lofts.shares(which, z) for z in (lofts.bottom_mm, lofts.top_mm)
+    )
     change = lofts.squared1_mm2 - lofts.squared0_mm2
-    squared = [lofts.squared0_mm2 + shaped[:, None] * change for _, shaped in ends]
-    radius = np.sqrt(np.maximum(np.maximum(*squared), 0.0))
-    vertices = radius[..., None] * DIRECTIONS
+    squared = lofts.squared0_mm2 + np.maximum(shaped0[:, None] * change, shaped1[:, None] * change)
+    radius = np.sqrt(np.maximum(squared, 0.0))
     drift = lofts.centre1_mm - lofts.centre0_mm
-    centres = [lofts.centre0_mm + share[:, None] * drift for share, _ in ends]
-    return [
-        np.minimum(*centres)[:, None] + vertices,
-        np.maximum(*centres)[:, None] + vertices,
-    ]
+    centre0 = lofts.centre0_mm + share0[:, None] * drift
+    centre1 = lofts.centre0_mm + share1[:, None] * drift
+    lower, upper = np.empty(2), np.empty(2)
+    for axis in (0, 1):
+        reach = radius * DIRECTIONS[:, axis]
+        lower[axis] = (np.minimum(centre0, centre1)[:, axis] + reach.min(axis=1)).min()
+        upper[axis] = (np.maximum(centre0, centre1)[:, axis] + reach.max(axis=1)).max()
+    return lower, upper
 
 
 def lofted_sections(
-    lofts: Lofts, pitch_mm: float, vertices: Vertices, *, at_once: int = _VERTICES_AT_ONCE
+    lofts: Lofts,
+    pitch_mm: float,
+    kernels: Kernels | None = None,
+    *,
+    at_once: int = _VERTICES_AT_ONCE,
 ) -> Iterator[Section]:
     """Cut lofts that follow each other into sub-slices, many at once."""
     height = lofts.top_mm - lofts.bottom_mm
@@ -129,13 +142,5 @@ def lofted_sections(
     edges = np.linspace(0, which.size, parts + 1).astype(int)
     for first, last in itertools.pairwise(edges):
         rows = slice(first, last)
-        starts = vertices(lofts, which[rows], share[rows], shaped[rows])
+        starts = vertices_of(lofts, which[rows], share[rows], shaped[rows], kernels)
         yield Section(z[rows], thickness[rows], area[rows], starts, after)
-
-
-def next_vertex(sizes: Sequence[int]) -> IntArray:
-    """For rings one after the other, the index of the vertex that follows each."""
-    after = np.arange(1, sum(sizes) + 1)
-    last = np.cumsum(sizes) - 1
-    after[last] = last + 1 - np.asarray(sizes)
-    return after

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cordgap.case.structure import ContourPlane
+from cordgap.dvh import compiled
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
 # Angles of a polar cross-section: a 5 mm circle is met to 1 micrometre, before its area is
 # scaled to that of the contour.
@@ -42,6 +44,9 @@ class Profile:
     centre_mm: FloatArray
     squared_radius_mm2: FloatArray
     area_mm2: float
+
+
+_NO_PROFILE = Profile(np.zeros(2), np.zeros(N_ANGLES), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,15 @@ def inside_rings(rings: Sequence[FloatArray], points: FloatArray) -> NDArray[np.
     return inside
 
 
+def next_vertex(sizes: ArrayLike) -> IntArray:
+    """For rings one after the other, the index of the vertex that follows each."""
+    size = np.asarray(sizes)
+    last = np.cumsum(size) - 1
+    after = np.arange(1, last[-1] + 2)
+    after[last] = last + 1 - size
+    return after
+
+
 def signed_area_mm2(points: FloatArray) -> float:
     """Shoelace area of a ring; positive for one winding, negative for the other."""
     x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
@@ -93,11 +107,13 @@ def profiles_of(contours: Sequence[FloatArray]) -> list[Profile | None]:
     if not contours:
         return []
     size = np.array([len(c) for c in contours])
-    first = np.r_[0, np.cumsum(size)[:-1]]
-    which = np.repeat(np.arange(size.size), size)
-    after = np.arange(1, which.size + 1)
-    after[first + size - 1] = first
+    first = np.cumsum(size) - size
     points = np.concatenate(contours)
+    kernels = compiled.loaded()
+    if kernels is not None:
+        return _as_profiles(*kernels.polar_profiles(points, first, size, DIRECTIONS))
+    which = np.repeat(np.arange(size.size), size)
+    after = next_vertex(size)
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
     # Relative to the first point, for precision.
     x0, y0 = x[first], y[first]
@@ -142,7 +158,12 @@ def profiles_of(contours: Sequence[FloatArray]) -> list[Profile | None]:
     sampled = 0.5 * chords * np.sin(2 * np.pi / N_ANGLES)
     area = np.abs(area)
     squared = radius * radius * (area / np.where(star, sampled, 1.0))[:, None]
-    centre = np.stack([cx + x0, cy + y0], axis=1)
+    return _as_profiles(np.stack([cx + x0, cy + y0], axis=1), squared, area, star)
+
+
+def _as_profiles(
+    centre: FloatArray, squared: FloatArray, area: FloatArray, star: NDArray[np.bool_]
+) -> list[Profile | None]:
     return [
         Profile(c, q, a) if ok else None
         for c, q, a, ok in zip(centre, squared, area.tolist(), star.tolist(), strict=True)
@@ -262,25 +283,33 @@ def _merged(plane: ContourPlane, polygons: list) -> Plane:  # type: ignore[type-
     return Plane(plane.z_mm, tuple(rings), float(union.area), None)
 
 
-def may_loft(a: Plane, b: Plane) -> bool:
-    """Whether two planes can be joined: both star-shaped, and one above the other.
+def may_loft(planes: Sequence[Plane]) -> list[bool]:
+    """Whether each plane can be joined with the next: both star-shaped, one above the other.
 
     Above the other: each centroid lies inside the other contour, or one contour lies inside the
     other (as in a body that closes to one side).
     """
-    if a.profile is None or b.profile is None:
-        return False
-    (x0, y0), (x1, y1) = a.profile.centre_mm.tolist(), b.profile.centre_mm.tolist()
-    distance = math.hypot(x1 - x0, y1 - y0)
-    if distance < 1e-9:
-        return True
-    along = round(math.atan2(y1 - y0, x1 - x0) / (2 * math.pi) * N_ANGLES) % N_ANGLES
+    star = [p.profile is not None for p in planes]
+    joined = [a and b for a, b in itertools.pairwise(star)]
+    if not any(joined):
+        return joined
+    shapes = [p.profile or _NO_PROFILE for p in planes]
+    centre = np.array([s.centre_mm for s in shapes])
+    squared = np.array([s.squared_radius_mm2 for s in shapes])
+    dx, dy = np.diff(centre, axis=0).T
+    far = dx * dx + dy * dy
+    along = np.round(np.arctan2(dy, dx) / (2 * np.pi) * N_ANGLES).astype(np.intp) % N_ANGLES
     back = (along + N_ANGLES // 2) % N_ANGLES
-    if (
-        distance * distance < a.profile.squared_radius_mm2[along]
-        and distance * distance < b.profile.squared_radius_mm2[back]
-    ):
-        return True
+    i = np.arange(far.size)
+    inside = (far < squared[i, along]) & (far < squared[i + 1, back])
+    return [
+        can and (bool(near) or _nested(*planes[k : k + 2]))
+        for k, (can, near) in enumerate(zip(joined, inside | (far < 1e-18), strict=True))
+    ]
+
+
+def _nested(a: Plane, b: Plane) -> bool:
+    """Whether the smaller one of two contours lies inside the other."""
     small, large = sorted((a, b), key=lambda plane: plane.area_mm2)
     assert small.profile is not None
     centre = small.profile.centre_mm

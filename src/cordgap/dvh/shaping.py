@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dvh.planes import Plane, Profile, profile_of
+from cordgap.dvh.planes import Plane, Profile, next_vertex, profile_of
 
 FloatArray = NDArray[np.float64]
 
@@ -46,31 +46,38 @@ def closing_cap(last: Plane, second: Plane, third: Plane) -> list[tuple[float, P
         From the last plane outwards, the last plane included. Empty where the cross-sections do
         not shrink that fast: the body was cut there.
     """
-    if last.profile is None or second.profile is None:
+    if last.profile is None or second.profile is None or third.profile is None:
         return []
     outline, centre = last.contours[0], last.profile.centre_mm
-    values, vectors = np.linalg.eigh(_second_moments(outline))
+    moments = _second_moments([p.contours[0] for p in (last, second, third)])
+    values, vectors = np.linalg.eigh(moments[0])
     if values[0] <= 0:
         return []
     # In coordinates in which the last contour is as wide one way as the other; turned so that the
     # widths of the one before lie along the axes.
     whiten = vectors / np.sqrt(values)
-    near, far = (whiten.T @ _second_moments(p.contours[0]) @ whiten for p in (second, third))
-    axes = np.linalg.eigh(near)[1]
-    at_second, at_third = (np.diag(axes.T @ m @ axes) for m in (near, far))
+    axes = np.linalg.eigh(whiten.T @ moments[1] @ whiten)[1]
+    to_axes = axes.T @ whiten.T
+    at_second, at_third = (np.diag(to_axes @ m @ to_axes.T) for m in moments[1:])
     # Squared width 1 + slope t + bend t^2, t in spacings beyond the last plane.
     spacing = last.z_mm - second.z_mm
     deep = (last.z_mm - third.z_mm) / spacing
     bend = (at_third - 1 - deep * (at_second - 1)) / (deep * (deep - 1))
     slope = bend - (at_second - 1)
-    left = np.sqrt(np.prod(_squared_widths(slope, bend, np.linspace(0.0, 1.0, 1001)), axis=1))
-    if left[-1] > CLOSED_SHARE:
+
+    def left_at(t: FloatArray) -> FloatArray:
+        widths = _squared_widths(slope, bend, t)
+        left: FloatArray = np.sqrt(widths[:, 0] * widths[:, 1])
+        return left
+
+    if left_at(np.ones(1))[0] > CLOSED_SHARE:
         return []
+    left = left_at(np.linspace(0.0, 1.0, 1001))
     gone = np.flatnonzero(left <= _LEAST_SHARE**2)
     tip = gone[0] / 1000 if gone.size else 1.0
     beyond = tip * (1 - (1 - np.arange(1, _N_SECTIONS + 1) / _N_SECTIONS) ** 2)
     drift = centre - second.profile.centre_mm
-    to_axes, back = axes.T @ whiten.T, (vectors * np.sqrt(values)) @ axes
+    back = (vectors * np.sqrt(values)) @ axes
     sections = [(last.z_mm, last.profile)]
     for t, squared in zip(beyond, _squared_widths(slope, bend, beyond), strict=True):
         shrink = back @ np.diag(np.maximum(np.sqrt(squared), _LEAST_SHARE)) @ to_axes
@@ -89,17 +96,25 @@ def _squared_widths(slope: FloatArray, bend: FloatArray, t: FloatArray) -> Float
     return np.maximum(widths, 0.0)
 
 
-def _second_moments(contour: FloatArray) -> FloatArray:
-    """Second moments (2, 2) of a polygon about its centroid, divided by its area."""
-    p = contour - contour.mean(axis=0)
-    q = np.roll(p, -1, axis=0)
-    cross = p[:, 0] * q[:, 1] - q[:, 0] * p[:, 1]
-    area = cross.sum() / 2
-    centroid = ((p + q) * cross[:, None]).sum(axis=0) / (6 * area)
-    corners = (p * cross[:, None]).T @ p + (q * cross[:, None]).T @ q
-    mixed = (p * cross[:, None]).T @ q
-    moments: FloatArray = (corners + (mixed + mixed.T) / 2) / (12 * area)
-    return moments - np.outer(centroid, centroid)
+def _second_moments(contours: Sequence[FloatArray]) -> FloatArray:
+    """Second moments (n, 2, 2) of n polygons about their centroids, divided by their areas."""
+    size = np.array([len(c) for c in contours])
+    first = np.cumsum(size) - size
+    # About a point near each, for precision.
+    near = np.array([c[0] for c in contours])
+    x, y = (np.concatenate(contours) - np.repeat(near, size, axis=0)).T
+    after = next_vertex(size)
+    xn, yn = x[after], y[after]
+    cross = x * yn - xn * y
+    terms = np.stack([
+        cross, cross * (x + xn), cross * (y + yn), cross * (x * x + x * xn + xn * xn),
+        cross * (y * y + y * yn + yn * yn),
+        cross * (x * yn + 2 * (x * y + xn * yn) + xn * y),
+    ])  # fmt: skip
+    twice, mx, my, xx, yy, xy = np.add.reduceat(terms, first, axis=1)
+    cx, cy = mx / (3 * twice), my / (3 * twice)
+    xx, yy, xy = xx / (6 * twice) - cx * cx, yy / (6 * twice) - cy * cy, xy / (12 * twice) - cx * cy
+    return np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
 
 
 def bent_between(

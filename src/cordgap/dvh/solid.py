@@ -31,14 +31,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.case.structure import Structure
+from cordgap.dvh.compiled import Kernels
 from cordgap.dvh.lofts import (
     Lofts,
     Section,
-    Vertices,
+    box_of,
     lofted_sections,
-    next_vertex,
-    outermost,
-    vertices_of,
 )
 from cordgap.dvh.planes import (
     DIRECTIONS,
@@ -49,6 +47,7 @@ from cordgap.dvh.planes import (
     clean_planes,
     inside_rings,
     may_loft,
+    next_vertex,
 )
 from cordgap.dvh.shaping import bent_between, closing_cap
 from cordgap.errors import Finding, StructureError
@@ -115,7 +114,7 @@ class _Loft:
         return np.asarray((offset * offset).sum(axis=1) <= squared)
 
     def section(self, pitch_mm: float) -> Section:
-        (section,) = lofted_sections(_stacked([self]), pitch_mm, vertices_of, at_once=10**9)
+        (section,) = lofted_sections(_stacked([self]), pitch_mm, at_once=10**9)
         return section
 
     @property
@@ -229,11 +228,12 @@ class Solid:
         """Corners (x, y, z) of a box that holds the solid."""
         lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
         for run in self.runs:
-            parts = outermost(run) if isinstance(run, Lofts) else list(run.plane.contours)
-            for axis in (0, 1):
-                along = [starts[..., axis] for starts in parts]
-                lower[axis] = min(lower[axis], *(a.min() for a in along))
-                upper[axis] = max(upper[axis], *(a.max() for a in along))
+            if isinstance(run, Lofts):
+                low, high = box_of(run)
+            else:
+                points = np.concatenate(run.plane.contours)
+                low, high = points.min(axis=0), points.max(axis=0)
+            lower, upper = np.minimum(lower, low), np.maximum(upper, high)
         bottom, top = self.z_range_mm
         return np.r_[lower, bottom], np.r_[upper, top]
 
@@ -253,15 +253,15 @@ class Solid:
                     runs.append(slab)
         return tuple(runs)
 
-    def sections(self, pitch_mm: float, vertices: Vertices | None = None) -> Iterator[Section]:
+    def sections(self, pitch_mm: float, kernels: Kernels | None = None) -> Iterator[Section]:
         """Cut every layer into sub-slices no thicker than ``pitch_mm``.
 
         Lofts that follow each other share sections, as they have the same number of edges; a
-        section holds a bounded number of vertices. ``vertices`` does what :func:`vertices_of` does.
+        section holds a bounded number of vertices.
         """
         for run in self.runs:
             if isinstance(run, Lofts):
-                yield from lofted_sections(run, pitch_mm, vertices or vertices_of)
+                yield from lofted_sections(run, pitch_mm, kernels)
             else:
                 yield run.section(pitch_mm)
 
@@ -422,7 +422,7 @@ def _stack(
         else:
             before, after = float(gaps[first]), float(gaps[last - 2])
         run = planes[first:last]
-        lofts = [between == "shape" and may_loft(a, b) for a, b in itertools.pairwise(run)]
+        lofts = may_loft(run) if between == "shape" else [False] * (len(run) - 1)
         run_layers, run_closes = _run(run, [before, after], lofts, ends)
         layers.extend(run_layers)
         closes = closes or run_closes

@@ -1,0 +1,377 @@
+"""The hot loops of the DVH as plain Python, which numba turns into machine code.
+
+The same cross-sections, lines, pieces and curve as in numpy, in one loop each; results agree to
+rounding. Numpy does the same where numba is not installed, does not work, or is not worth its
+start-up (:mod:`cordgap.dvh.compiled`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+# Successive sub-slices take in turn so many numbers of strips, each one more than the last.
+TURNS = 4
+
+
+def loft_vertices(
+    which: IntArray,
+    share: FloatArray,
+    shaped: FloatArray,
+    directions: FloatArray,
+    centre0_mm: FloatArray,
+    centre1_mm: FloatArray,
+    squared0_mm2: FloatArray,
+    squared1_mm2: FloatArray,
+) -> FloatArray:
+    """Vertices (k, n_angles, 2) of cross-sections of lofts: ``vertices_of`` in one loop."""
+    m = directions.shape[0]
+    out = np.empty((which.size, m, 2))
+    for i in range(which.size):
+        n = which[i]
+        x = centre0_mm[n, 0] + share[i] * (centre1_mm[n, 0] - centre0_mm[n, 0])
+        y = centre0_mm[n, 1] + share[i] * (centre1_mm[n, 1] - centre0_mm[n, 1])
+        for j in range(m):
+            q = squared0_mm2[n, j] + shaped[i] * (squared1_mm2[n, j] - squared0_mm2[n, j])
+            radius = np.sqrt(max(q, 0.0))
+            out[i, j, 0] = radius * directions[j, 0] + x
+            out[i, j, 1] = radius * directions[j, 1] + y
+    return out
+
+
+def spans_of(
+    starts: FloatArray,
+    after: IntArray,
+    z_mm: FloatArray,
+    thickness_mm: FloatArray,
+    area_mm2: FloatArray,
+    middles: FloatArray,
+    heights: FloatArray,
+    first_index: int,
+) -> FloatArray:
+    """Cut sub-slices into spans: ``scan_section`` in one loop.
+
+    Returns
+    -------
+    ndarray of shape (11, n)
+        x0, x1, y, z, area, dy, dz, and the leans in y at both ends and in z at both ends.
+    """
+    k, m = z_mm.size, starts.shape[1]
+    shared = starts.shape[0] == 1
+    n_lines = middles.shape[1]
+    # Count the crossings: edge j of sub-slice i meets the lines from line_of[i, j] to the one of
+    # the vertex where it ends.
+    line_of = np.empty((k, m), np.int32)
+    lows, extents = np.empty(k), np.empty(k)
+    total = 0
+    for i in range(k):
+        s = 0 if shared else i
+        low = high = starts[s, 0, 1]
+        for j in range(m):
+            low, high = min(low, starts[s, j, 1]), max(high, starts[s, j, 1])
+        lows[i], extents[i] = low, high - low
+        per_extent = extents[i] if extents[i] > 0 else 1.0
+        middle = middles[(first_index + i) % TURNS]
+        line = 0
+        for j in range(m):
+            # The line of a vertex is near that of the last one.
+            share = (starts[s, j, 1] - low) / per_extent
+            while line < n_lines and middle[line] < share:
+                line += 1
+            while line > 0 and middle[line - 1] >= share:
+                line -= 1
+            line_of[i, j] = line
+        for j in range(m):
+            total += abs(line_of[i, after[j]] - line_of[i, j])
+    out = np.empty((11, total // 2))
+    count = np.empty(n_lines + 1, np.int64)
+    room = np.empty(n_lines + 1, np.int64)
+    x, lean_y, lean_z = np.empty(total), np.empty(total), np.empty(total)
+    done = 0
+    for i in range(k):
+        turn = (first_index + i) % TURNS
+        s = 0 if shared else i
+        below, above = max(i - 1, 0), min(i + 1, k - 1)
+        rise = z_mm[above] - z_mm[below]
+        # Sort crossings by line: count, make room, fill in order of x.
+        count[:] = 0
+        for j in range(m):
+            a, b = line_of[i, j], line_of[i, after[j]]
+            for line in range(min(a, b), max(a, b)):
+                count[line + 1] += 1
+        for line in range(n_lines):
+            count[line + 1] += count[line]
+        room[:] = count
+        for j in range(m):
+            a, b = line_of[i, j], line_of[i, after[j]]
+            if a == b:
+                continue
+            x0, y0 = starts[s, j, 0], starts[s, j, 1]
+            x1, y1 = starts[s, after[j], 0], starts[s, after[j], 1]
+            lean = (x1 - x0) / (y1 - y0)
+            up = 0.0
+            if not shared and k > 1:
+                moved_x = starts[above, j, 0] - starts[below, j, 0]
+                moved_y = starts[above, j, 1] - starts[below, j, 1]
+                up = (moved_x - moved_y * lean) / rise
+            for line in range(min(a, b), max(a, b)):
+                at = x0 + (lows[i] + extents[i] * middles[turn, line] - y0) * lean
+                slot = room[line]
+                room[line] += 1
+                while slot > count[line] and x[slot - 1] > at:
+                    x[slot], lean_y[slot], lean_z[slot] = (
+                        x[slot - 1],
+                        lean_y[slot - 1],
+                        lean_z[slot - 1],
+                    )
+                    slot -= 1
+                x[slot], lean_y[slot], lean_z[slot] = at, lean, up
+        area = 0.0
+        for line in range(n_lines):
+            for c in range(count[line], count[line + 1], 2):
+                area += (x[c + 1] - x[c]) * (extents[i] * heights[turn, line])
+        scale = area_mm2[i] / area if area > 0 else 0.0
+        for line in range(n_lines):
+            height = extents[i] * heights[turn, line]
+            for c in range(count[line], count[line + 1], 2):
+                width = x[c + 1] - x[c]
+                steep_y, steep_z = width / height, width / thickness_mm[i]
+                out[0, done] = x[c]
+                out[1, done] = x[c + 1]
+                out[2, done] = lows[i] + extents[i] * middles[turn, line]
+                out[3, done] = z_mm[i]
+                out[4, done] = scale * thickness_mm[i] * height
+                out[5, done] = height
+                out[6, done] = thickness_mm[i]
+                out[7, done] = min(max(lean_y[c], -steep_y), steep_y)
+                out[8, done] = min(max(lean_y[c + 1], -steep_y), steep_y)
+                out[9, done] = min(max(lean_z[c], -steep_z), steep_z)
+                out[10, done] = min(max(lean_z[c + 1], -steep_z), steep_z)
+                done += 1
+    return out
+
+
+def add_spans(
+    x0_mm: FloatArray,
+    x1_mm: FloatArray,
+    y_mm: FloatArray,
+    z_mm: FloatArray,
+    area_mm2: FloatArray,
+    dy_mm: FloatArray,
+    dz_mm: FloatArray,
+    lean_y0: FloatArray,
+    lean_y1: FloatArray,
+    lean_z0: FloatArray,
+    lean_z1: FloatArray,
+    gx: FloatArray,
+    gy: FloatArray,
+    gz: FloatArray,
+    samples: FloatArray,
+    row: int,
+    plane: int,
+    low_gy: float,
+    width_gy: float,
+    slope: FloatArray,
+    offset: FloatArray,
+    sums: FloatArray,
+) -> None:
+    """Cut spans at the grid columns and add them to a histogram: ``cut`` and ``add`` in one loop.
+
+    ``samples``, ``row`` and ``plane`` are what ``in_one_line`` returns. Added to are ``slope`` and
+    ``offset`` (n_bins + 2,) and ``sums``: volume, volume times dose, lowest and highest dose.
+    """
+    nx, ny, nz = gx.size, gy.size, gz.size
+    last_bin = slope.size - 1
+    per_bin = 1.0 / width_gy
+    per_step = 1.0 / (gx[1:] - gx[:-1])
+    ix = iy = iz = 0
+    total, moment, lowest, highest = sums[0], sums[1], sums[2], sums[3]
+    for s in range(x0_mm.size):
+        y, z, x_in, x_out = y_mm[s], z_mm[s], x0_mm[s], x1_mm[s]
+        if y < gy[0] or y > gy[ny - 1] or z < gz[0] or z > gz[nz - 1]:
+            continue
+        if not (x_out > gx[0] and x_in < gx[nx - 1]):
+            continue
+        x0, x1 = max(x_in, gx[0]), min(x_out, gx[nx - 1])
+        # Cells of the span; the last ones are near.
+        while iy < ny - 2 and gy[iy + 1] <= y:
+            iy += 1
+        while iy > 0 and gy[iy] > y:
+            iy -= 1
+        while iz < nz - 2 and gz[iz + 1] <= z:
+            iz += 1
+        while iz > 0 and gz[iz] > z:
+            iz -= 1
+        while ix < nx - 2 and gx[ix + 1] <= x0:
+            ix += 1
+        while ix > 0 and gx[ix] > x0:
+            ix -= 1
+        hy, hz = gy[iy + 1] - gy[iy], gz[iz + 1] - gz[iz]
+        ty, tz = (y - gy[iy]) / hy, (z - gz[iz]) / hz
+        share_y, share_z = dy_mm[s] / hy, dz_mm[s] / hz
+        ly0, lz0 = lean_y0[s] * dy_mm[s], lean_z0[s] * dz_mm[s]
+        ly1, lz1 = lean_y1[s] * dy_mm[s] - ly0, lean_z1[s] * dz_mm[s] - lz0
+        per_length = 1.0 / max(x_out - x_in, 1e-12)
+        node = over_y = over_z = 0.0
+        column = ix
+        first = True
+        while True:
+            # The node at this column: dose, and what it changes across the strip in y and z.
+            at = iz * plane + iy * row + column
+            c00, c01 = samples[at], samples[at + row]
+            c10, c11 = samples[at + plane], samples[at + plane + row]
+            lower, upper = c01 - c00, c11 - c10
+            rise = (c10 - c00) + ty * (upper - lower)
+            next_node = (c00 + ty * lower) + tz * rise
+            next_y = (lower + tz * (upper - lower)) * share_y
+            next_z = rise * share_z
+            if not first:
+                left, right = gx[column - 1], gx[column]
+                start, stop = max(x0, left), min(x1, right)
+                inverse = per_step[column - 1]
+                t0, t1 = (start - left) * inverse, (stop - left) * inverse
+                middle = 0.5 * (t0 + t1)
+                rate = next_node - node
+                share = (0.5 * (start + stop) - x_in) * per_length
+                lean = rate * inverse
+                dy = over_y + middle * (next_y - over_y) + lean * (ly0 + share * ly1)
+                dz = over_z + middle * (next_z - over_z) + lean * (lz0 + share * lz1)
+                along = (t1 - t0) * rate
+                weight = (stop - start) * area_mm2[s]
+                centre = node + middle * rate
+                half = 0.5 * np.sqrt(along * along + (dy * dy + dz * dz))
+                half = max(half, 0.01 * width_gy)
+                total += weight
+                moment += weight * centre
+                lowest, highest = min(lowest, centre - half), max(highest, centre + half)
+                density = 0.5 * weight / half
+                edge = centre - half - low_gy
+                i = int(min(max(np.ceil(edge * per_bin), 0.0), last_bin))
+                slope[i] += density
+                offset[i] += density * edge
+                edge = centre + half - low_gy
+                i = int(min(max(np.ceil(edge * per_bin), 0.0), last_bin))
+                slope[i] -= density
+                offset[i] -= density * edge
+                if column >= nx - 1 or right >= x1:
+                    break
+            first = False
+            node, over_y, over_z = next_node, next_y, next_z
+            column += 1
+    sums[0], sums[1], sums[2], sums[3] = total, moment, lowest, highest
+
+
+def polar_profiles(
+    points: FloatArray, first: IntArray, size: IntArray, directions: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Resample rings to radius against angle: ``profiles_of`` in one loop.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, 2)
+        Rings one after the other.
+    first, size : ndarray of shape (k,)
+        Where each ring starts, and how many points it has.
+    directions : ndarray of shape (n_angles, 2)
+        Evenly spaced, from angle 0 on.
+
+    Returns
+    -------
+    centre (k, 2), squared radius (k, n_angles), area (k,), whether star-shaped (k,)
+    """
+    k, m = size.size, directions.shape[0]
+    step = 2 * np.pi / m
+    centre, area = np.empty((k, 2)), np.empty(k)
+    squared, star = np.zeros((k, m)), np.zeros(k, np.bool_)
+    longest = 0
+    for i in range(k):
+        longest = max(longest, size[i])
+    x, y, angle = np.empty(longest), np.empty(longest), np.empty(longest)
+    for i in range(k):
+        n, x0, y0 = size[i], points[first[i], 0], points[first[i], 1]
+        twice = mx = my = 0.0
+        for j in range(n):
+            x[j], y[j] = points[first[i] + j, 0] - x0, points[first[i] + j, 1] - y0
+        for j in range(n):
+            b = j + 1 if j + 1 < n else 0
+            cross = x[j] * y[b] - x[b] * y[j]
+            twice += cross
+            mx += (x[j] + x[b]) * cross
+            my += (y[j] + y[b]) * cross
+        sixfold = 3.0 * twice if twice != 0 else 1.0
+        cx, cy = mx / sixfold, my / sixfold
+        centre[i, 0], centre[i, 1], area[i] = cx + x0, cy + y0, abs(0.5 * twice)
+        if twice == 0:
+            continue
+        # Walk the ring with the area on its left, from its smallest angle on.
+        start = 0
+        for j in range(n):
+            x[j] -= cx
+            y[j] -= cy
+            angle[j] = np.arctan2(y[j], x[j])
+            if angle[j] < angle[start]:
+                start = j
+        ahead = 1 if twice > 0 else -1
+        turn, lowest = 0.0, 1.0
+        ray = int(np.ceil(angle[start] / step))
+        last = ray + m
+        least = 1.0
+        a = start
+        for c in range(n):
+            b = a + ahead
+            b = 0 if b == n else (n - 1 if b < 0 else b)
+            advance = (angle[b] - angle[a] + np.pi) % (2 * np.pi) - np.pi
+            lowest = min(lowest, advance)
+            if lowest < -1e-9:
+                break
+            turn += advance
+            ex, ey = x[b] - x[a], y[b] - y[a]
+            length = x[a] * ey - y[a] * ex
+            # Rays that this edge meets; what rounding leaves goes to the last edge.
+            while ray < last and (c == n - 1 or ray * step < angle[start] + turn):
+                to = ray % m
+                across = directions[to, 0] * ey - directions[to, 1] * ex
+                if abs(across) < 1e-12:
+                    radius = np.sqrt(x[a] * x[a] + y[a] * y[a])
+                else:
+                    radius = length / across
+                least = min(least, radius)
+                squared[i, to] = radius * radius
+                ray += 1
+            a = b
+        if lowest < -1e-9 or abs(turn - 2 * np.pi) > 1e-6 or least <= 0:
+            continue
+        star[i] = True
+        chords = 0.0
+        for j in range(m):
+            chords += np.sqrt(squared[i, j] * squared[i, j - 1])
+        scale = area[i] / (0.5 * chords * np.sin(step))
+        for j in range(m):
+            squared[i, j] *= scale
+    return centre, squared, area, star
+
+
+def cumulate(
+    slope: FloatArray, offset: FloatArray, width_gy: float, total: float, round_off: float
+) -> FloatArray:
+    """Volume above each bin edge, from what was added there: the sums of a histogram in one loop.
+
+    Neither rises, nor is below 0, nor above the total; at the last edge it is 0.
+    """
+    n = slope.size
+    above = np.empty(n)
+    density = passed = 0.0
+    for i in range(n):
+        density += slope[i]
+        passed += offset[i]
+        left = total - (i * width_gy * density - passed)
+        above[i] = min(left, total) if left >= round_off * total else 0.0
+    highest = 0.0
+    for i in range(n - 1, -1, -1):
+        highest = max(highest, above[i])
+        above[i] = highest
+    above[0], above[n - 1] = total, 0.0
+    return above
