@@ -124,29 +124,27 @@ def structure_from_contours(
     """
     notes = list(findings)
     role = named or identify(roi_name)
-    flat: list[tuple[float, FloatArray]] = []
-    degenerate = 0
-    uneven_mm = 0.0
     status: StructureStatus = "unsupported" if unusable else "ok"
     reason = unusable
-    for contour in contours:
-        points = np.asarray(contour, dtype=np.float64).reshape(-1, 3)
-        if len(points) > 1 and np.abs(points[0] - points[-1]).max() <= 1e-6:
-            points = points[:-1]
-        if len(points) < 3 or _is_flat(points[:, :2]):
-            if len(points) >= 3 and np.ptp(points[:, 2]) > MAX_OUT_OF_PLANE_MM:
+    rings = [_without_closing(np.asarray(c, dtype=np.float64).reshape(-1, 3)) for c in contours]
+    drawn = [points for points in rings if len(points) >= 3]
+    degenerate = len(rings) - len(drawn)
+    uneven_mm = 0.0
+    flat: list[_Drawn] = []
+    for ring in _measure(drawn):
+        if ring.is_line:
+            if ring.uneven_mm > MAX_OUT_OF_PLANE_MM:
                 status, reason = "unsupported", "contours are not axial"
             degenerate += 1
-            continue
-        if np.ptp(points[:, 2]) > 2 * MAX_OUT_OF_PLANE_MM:
+        elif ring.uneven_mm > 2 * MAX_OUT_OF_PLANE_MM:
             status = "unsupported"
             reason = (
-                f"a contour leaves its axial plane by {np.ptp(points[:, 2]):.2f} mm "
+                f"a contour leaves its axial plane by {ring.uneven_mm:.2f} mm "
                 "(tilted contours are not supported)"
             )
-            continue
-        uneven_mm = max(uneven_mm, float(np.ptp(points[:, 2])))
-        flat.append((float(np.mean(points[:, 2])), points[:, :2].copy()))
+        else:
+            uneven_mm = max(uneven_mm, ring.uneven_mm)
+            flat.append(ring)
     if degenerate:
         notes.append(
             Finding(
@@ -158,9 +156,9 @@ def structure_from_contours(
         )
     if status == "ok" and (excess := _beyond_measure(flat)):
         status, reason, flat = "unsupported", excess, []
-    planes, plane_notes = _group_planes(flat, roi_name, uneven_mm, is_xor=is_xor)
+    planes, kept, plane_notes = _group_planes(flat, roi_name, uneven_mm, is_xor=is_xor)
     notes.extend(plane_notes)
-    notes.extend(_slivers(planes, roi_name))
+    notes.extend(_slivers(kept, roi_name))
     if status == "ok" and not planes:
         status, reason = "empty", "no closed planar contour"
     return Structure(
@@ -177,24 +175,70 @@ def structure_from_contours(
     )
 
 
-def _signed_area(points: FloatArray) -> float:
-    x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
-    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A contour of at least three points, and what is to be known of it.
+
+    ``corners_mm`` are the smallest and largest x, y; ``spread_mm`` holds the middle of the points
+    and their mean distance from the origin, which do not depend on their order.
+    """
+
+    points: FloatArray
+    z_mm: float
+    uneven_mm: float
+    is_line: bool
+    area_mm2: float
+    corners_mm: FloatArray
+    spread_mm: FloatArray
 
 
-def _is_flat(points: FloatArray) -> bool:
-    """Tell whether all points lie on a line; the lobes of a figure of eight may cancel."""
-    away = points - points[0]
-    far = away[int(np.argmax((away * away).sum(axis=1)))]
-    return float(np.abs(away[:, 0] * far[1] - away[:, 1] * far[0]).max()) < 1e-6
+def _without_closing(points: FloatArray) -> FloatArray:
+    """Drop a last point that repeats the first."""
+    if len(points) > 1 and np.abs(points[0] - points[-1]).max() <= 1e-6:
+        return points[:-1]
+    return points
 
 
-def _beyond_measure(flat: list[tuple[float, FloatArray]]) -> str | None:
+def _measure(rings: list[FloatArray]) -> list[_Drawn]:
+    """Measure contours (n, 3), all at once."""
+    if not rings:
+        return []
+    size = np.array([len(r) for r in rings])
+    first = np.cumsum(size) - size
+    which = np.repeat(np.arange(size.size), size)
+    points = np.concatenate(rings)
+    after = np.arange(1, which.size + 1)
+    after[first + size - 1] = first
+    low, high = (f.reduceat(points, first, axis=0) for f in (np.minimum, np.maximum))
+    mean = np.add.reduceat(points, first, axis=0) / size[:, None]
+    x, y = (points - points[first][which])[:, :2].T
+    area = 0.5 * np.abs(np.add.reduceat(x * y[after] - x[after] * y, first))
+    # A line: no point lies off the way to the farthest one. The lobes of a figure of eight may
+    # cancel in the area.
+    square = x * x + y * y
+    farthest = np.flatnonzero(square == np.maximum.reduceat(square, first)[which])
+    farthest = farthest[np.diff(which[farthest], prepend=-1) > 0][which]
+    off = np.maximum.reduceat(np.abs(x * y[farthest] - y * x[farthest]), first)
+    squares = points[:, 0] * points[:, 0] + points[:, 1] * points[:, 1]
+    spread = np.c_[mean[:, :2], np.sqrt(np.add.reduceat(squares, first) / size)]
+    uneven = (high - low)[:, 2].tolist()
+    lines, areas, levels = (off < 1e-6).tolist(), area.tolist(), mean[:, 2].tolist()
+    corners = np.c_[low[:, :2], high[:, :2]]
+    return [
+        _Drawn(
+            points[i : i + n, :2].copy(), levels[k], uneven[k], lines[k], areas[k], corners[k],
+            spread[k],
+        )
+        for k, (i, n) in enumerate(zip(first.tolist(), size.tolist(), strict=True))
+    ]  # fmt: skip
+
+
+def _beyond_measure(flat: list[_Drawn]) -> str | None:
     """Say what is too large or too many in a structure to be of a patient."""
     if not flat:
         return None
-    z = np.sort([level for level, _ in flat])
-    corners = np.array([np.r_[p.min(axis=0), p.max(axis=0)] for _, p in flat])
+    z = np.sort([ring.z_mm for ring in flat])
+    corners = np.array([ring.corners_mm for ring in flat])
     extent = np.r_[corners[:, 2:].max(axis=0) - corners[:, :2].min(axis=0), z[-1] - z[0]].max()
     if not extent <= MAX_EXTENT_MM:
         return f"it is {extent:.4g} mm long, expected at most {MAX_EXTENT_MM:g}"
@@ -208,12 +252,13 @@ def _beyond_measure(flat: list[tuple[float, FloatArray]]) -> str | None:
 
 
 def _group_planes(
-    flat: list[tuple[float, FloatArray]], roi_name: str, uneven_mm: float, *, is_xor: bool
-) -> tuple[list[ContourPlane], list[Finding]]:
+    flat: list[_Drawn], roi_name: str, uneven_mm: float, *, is_xor: bool
+) -> tuple[list[ContourPlane], list[_Drawn], list[Finding]]:
+    """Planes, the contours on them, and what was found."""
     if not flat:
-        return [], []
-    order = sorted(range(len(flat)), key=lambda i: flat[i][0])
-    z = np.array([flat[i][0] for i in order])
+        return [], [], []
+    order = sorted(flat, key=lambda ring: ring.z_mm)
+    z = np.array([ring.z_mm for ring in order])
     gaps = np.diff(z)
     real = gaps[gaps > PLANE_TOLERANCE_MM]
     tolerance = PLANE_TOLERANCE_MM
@@ -221,16 +266,19 @@ def _group_planes(
         tolerance = max(tolerance, PLANE_TOLERANCE_FRACTION * float(np.median(real)))
     starts = np.r_[0, np.flatnonzero(gaps > tolerance) + 1, len(z)]
     planes: list[ContourPlane] = []
+    kept: list[_Drawn] = []
     duplicates = 0
-    for first, last in itertools.pairwise(starts):
-        on_plane = [flat[i][1] for i in order[first:last]]
+    for first, last in itertools.pairwise(starts.tolist()):
+        on_plane = order[first:last]
         copies = _copies(on_plane)
         duplicates += len(copies)
-        kept = [c for i, c in enumerate(on_plane) if is_xor or i not in copies]
-        for points in kept:
-            points.flags.writeable = False
-        uneven_mm = max(uneven_mm, float(z[last - 1] - z[first]))
-        planes.append(ContourPlane(float(np.mean(z[first:last])), tuple(kept), is_xor))
+        here = [ring for i, ring in enumerate(on_plane) if is_xor or i not in copies]
+        for ring in here:
+            ring.points.flags.writeable = False
+        uneven_mm = max(uneven_mm, on_plane[-1].z_mm - on_plane[0].z_mm)
+        level = float(np.mean(z[first:last])) if last - first > 1 else on_plane[0].z_mm
+        planes.append(ContourPlane(level, tuple(ring.points for ring in here), is_xor))
+        kept.extend(here)
     notes = []
     if duplicates:
         counted = "cancel each other, as their type (XOR) says" if is_xor else "were counted once"
@@ -250,12 +298,12 @@ def _group_planes(
                 roi_name=roi_name,
             )
         )
-    return planes, notes
+    return planes, kept, notes
 
 
-def _slivers(planes: list[ContourPlane], roi_name: str) -> list[Finding]:
+def _slivers(contours: list[_Drawn], roi_name: str) -> list[Finding]:
     """Count contours too small to be meant, in a structure that is much larger."""
-    areas = [abs(_signed_area(c)) for plane in planes for c in plane.contours]
+    areas = [ring.area_mm2 for ring in contours]
     small = [a for a in areas if a < SLIVER_MM2]
     if not small or float(np.median(areas)) < 10 * SLIVER_MM2:
         return []
@@ -271,7 +319,7 @@ def _slivers(planes: list[ContourPlane], roi_name: str) -> list[Finding]:
     ]
 
 
-def _copies(contours: list[FloatArray]) -> set[int]:
+def _copies(contours: list[_Drawn]) -> set[int]:
     """Return the indices of contours that visit the same points as an earlier one.
 
     From any start, in either direction. What does not depend on the order of points is compared
@@ -279,14 +327,13 @@ def _copies(contours: list[FloatArray]) -> set[int]:
     """
     if len(contours) < 2:
         return set()
-    summary = np.array(
-        [[len(c), *c.mean(axis=0), np.sqrt((c * c).sum(axis=1).mean())] for c in contours]
-    )
+    summary = np.array([[len(ring.points), *ring.spread_mm] for ring in contours])
     found: set[int] = set()
     for i in range(1, len(contours)):
         alike = (np.abs(summary[:i] - summary[i]) < _SAME_POINT_MM).all(axis=1)
         if any(
-            j not in found and _same_points(contours[i], contours[j]) for j in np.flatnonzero(alike)
+            j not in found and _same_points(contours[i].points, contours[j].points)
+            for j in np.flatnonzero(alike)
         ):
             found.add(i)
     return found

@@ -110,7 +110,7 @@ def read_case(
         need_dose=need_dose,
         overrides=overrides,
     )
-    contoured = read_structures(files.rtstruct.path, wanted=wanted)
+    contoured = read_structures(files.rtstruct.path, wanted=wanted, counted=True)
     plan = read_plan(files.rtplan.path) if files.rtplan else Plan(None)
     dose = None
     if files.rtdose:

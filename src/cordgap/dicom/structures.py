@@ -47,7 +47,9 @@ class StructureSet:
     findings: tuple[Finding, ...] = ()
 
 
-def read_structures(path: Path, *, wanted: Wanted | None = None) -> StructureSet:
+def read_structures(
+    path: Path, *, wanted: Wanted | None = None, counted: bool = False
+) -> StructureSet:
     """Read the regions of interest of a structure set.
 
     Parameters
@@ -57,6 +59,8 @@ def read_structures(path: Path, *, wanted: Wanted | None = None) -> StructureSet
     wanted : collection of names, or callable, optional
         Names of the structures to read (case and outer blanks forgiven), or a function from name
         to bool. The contours of the others are not parsed, and they are not in the result.
+    counted : bool
+        Whether the items of the file were counted before, when it was found.
 
     Raises
     ------
@@ -66,7 +70,8 @@ def read_structures(path: Path, *, wanted: Wanted | None = None) -> StructureSet
         When a wanted name is not in the file.
     """
     with reading(path):
-        refuse_crowd(path)
+        if not counted:
+            refuse_crowd(path)
         ds = open_dataset(path, _KEYWORDS)
         _refuse_truncated(ds, path.name)
         named = _roi_names(ds, path.name)

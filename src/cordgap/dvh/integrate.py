@@ -25,11 +25,13 @@ from cordgap.dvh.solid import Ends, Solid
 FloatArray = NDArray[np.float64]
 
 # Quadrature of small structures, across and up: D0.035cc of the analytic cords within 0.02 mm.
-FINE_PITCH_MM = 0.6
+FINE_PITCH_MM = 0.5
 HEIGHT_PER_PITCH = 1.4
 # Bodies smaller than a cubic centimetre take this share of their size.
 _PITCH_SHARE = 0.05
-# Large structures take the pitch that gives about this many pieces of line.
+# Organs take this share of theirs, and litres in a fine dose grid the pitch that gives about so
+# many pieces of line.
+_ORGAN_SHARE = 0.015
 MAX_PIECES = 600_000
 # 16,000 bins: the arrays stay below the size that the system takes back after each use.
 _N_BINS = 16_000
@@ -60,7 +62,8 @@ del _
 
 def choose_pitch_mm(volume_mm3: float, spacing_mm: float) -> float:
     """Pick the quadrature pitch: fine for cords and targets, coarser for litres."""
-    fine = min(FINE_PITCH_MM, _PITCH_SHARE * float(np.cbrt(volume_mm3)))
+    size = float(np.cbrt(volume_mm3))
+    fine = max(min(FINE_PITCH_MM, _PITCH_SHARE * size), _ORGAN_SHARE * size)
     return max(fine, float(np.sqrt(volume_mm3 / (MAX_PIECES * spacing_mm))))
 
 

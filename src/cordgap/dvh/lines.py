@@ -2,8 +2,8 @@
 
 A sub-slice of a solid is cut into strips along y, evenly spaced in the angle whose cosine is y:
 they begin and end with the outline, are thin there and a pitch high in between. A round outline is
-met so without error, and no strip reaches beyond it. Successive sub-slices have a few strips more
-or fewer, so that nothing repeats. A *span* is the part inside the solid of the scanline in the
+met so without error, and no strip reaches beyond it. Strips of successive sub-slices are shifted,
+so that nothing repeats. A *span* is the part inside the solid of the scanline in the
 middle of a strip, and stands for the strip around it. Where the surface leans, the strip leans with
 it, so that the ends of spans follow the surface and a dose that does not change along the surface
 is not spread there. A *piece* is the part of a span between two columns of the dose grid, where the
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -31,8 +32,9 @@ IntArray = NDArray[np.intp]
 
 # Edges and crossings handled at once, for the same reason as _VERTICES_AT_ONCE of a solid.
 _AT_ONCE = 60_000
-# Strips of the smallest outline.
+# Strips of the smallest outline, and their shift from turn to turn as a share of a strip.
 LEAST_STRIPS = 6
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,7 @@ def scan_section(
     pitch_mm : float
         Height of the strips where they are highest.
     first_index : int
-        Running number of the first sub-slice; varies the number of strips.
+        Running number of the first sub-slice; shifts the strips.
     kernels : Kernels, optional
         Compiled loops to use.
 
@@ -196,16 +198,23 @@ def strips(extent_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     middles, heights : ndarray of shape (TURNS, n)
-        Where the scanlines lie, and how high the strips around them are, for each turn; lines that
-        a turn does not have lie beyond.
+        Where the scanlines lie, and how high the strips around them are, for each turn.
     """
-    least = max(LEAST_STRIPS, math.ceil(0.5 * math.pi * extent_mm / pitch_mm))
-    n = least + np.arange(TURNS)[:, None]
-    line = np.arange(least + TURNS)
-    # Half an angle, so that the first strips are not lost in 1 - cos.
-    angle = 0.5 * np.pi * (line + 0.5) / n
-    middles = np.where(line < n, np.sin(angle) ** 2, 2.0)
-    heights = np.sin(2 * angle) * np.sin(0.5 * np.pi / n)
+    return _strips(max(LEAST_STRIPS, math.ceil(0.5 * math.pi * extent_mm / pitch_mm)))
+
+
+@lru_cache(maxsize=256)
+def _strips(n: int) -> tuple[FloatArray, FloatArray]:
+    shift = (np.arange(TURNS)[:, None] * _GOLDEN) % 1.0
+    edges = np.clip(np.arange(n + 1) - 0.5 + shift, 0.0, n)
+    edges[:, 0], edges[:, -1] = 0.0, n
+    # Half of the angle, so that the first strips are not lost in 1 - cos.
+    half = 0.5 * np.pi / n * edges
+    low, high = half[:, :-1], half[:, 1:]
+    middles = np.sin(0.5 * (low + high)) ** 2
+    heights = np.sin(low + high) * np.sin(high - low)
+    for table in (middles, heights):
+        table.flags.writeable = False
     return middles, heights
 
 

@@ -130,7 +130,8 @@ def lofted_sections(
 ) -> Iterator[Section]:
     """Cut lofts that follow each other into sub-slices, many at once."""
     height = lofts.top_mm - lofts.bottom_mm
-    n = np.maximum(1, np.ceil(height / pitch_mm - 1e-9)).astype(np.intp)
+    # Areas change inside a loft, and not inside a sub-slice: at least two.
+    n = np.maximum(2, np.ceil(height / pitch_mm - 1e-9)).astype(np.intp)
     which = np.repeat(np.arange(n.size), n)
     thickness = (height / n)[which]
     rank = np.arange(which.size) - np.repeat(np.cumsum(n) - n, n)

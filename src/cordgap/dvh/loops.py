@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-# Successive sub-slices take in turn so many numbers of strips, each one more than the last.
-TURNS = 4
+# Strips of successive sub-slices take in turn so many shifts.
+TURNS = 16
 
 
 def loft_vertices(

@@ -96,7 +96,8 @@ def next_vertex(sizes: ArrayLike) -> IntArray:
 def signed_area_mm2(points: FloatArray) -> float:
     """Shoelace area of a ring; positive for one winding, negative for the other."""
     x, y = points[:, 0] - points[0, 0], points[:, 1] - points[0, 1]
-    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    twice = np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]) + x[-1] * y[0] - x[0] * y[-1]
+    return 0.5 * float(twice)
 
 
 def profiles_of(contours: Sequence[FloatArray]) -> list[Profile | None]:
