@@ -31,9 +31,7 @@ _SIGNATURES = {
         f"({_TABLE},{_INDEX},{_INDEX},{_TABLE})"
     ),
     "loft_vertices": f"float64[:,:,::1]({_INDEX},{_LINE},{_LINE},{','.join([_TABLE] * 5)})",
-    "spans_of": (
-        f"float64[:,::1]({_STACK},{_INDEX},{_LINE},{_LINE},{_LINE},{_TABLE},{_TABLE},int64)"
-    ),
+    "spans_of": (f"float64[:,::1]({_STACK},{_INDEX},{','.join([_LINE] * 6)},{_INDEX})"),
     "add_spans": (
         f"void({','.join([_LINE] * 15)},int64,int64,float64,float64,{_VECTOR},{_VECTOR},{_VECTOR})"
     ),

@@ -331,9 +331,11 @@ def _histogram(
     """Integrate one solid over several grids of the same dose, with the same scanlines."""
     histograms = [_Histogram(grid) for grid in grids]
     height = HEIGHT_PER_PITCH * pitch_mm
-    for section, first_index in sections(solid, pitch_mm, height, kernels):
-        spans = scan_section(section, pitch_mm, first_index, kernels)
-        held = hold_caps(spans, solid, grids[0].geometry)
+    # Of the grid alone: a finer one through the same samples has no kinks to speak of.
+    geometry = grids[0].geometry
+    for section in sections(solid, pitch_mm, height, geometry, kernels):
+        spans = scan_section(section, pitch_mm, geometry.y_mm, kernels)
+        held = hold_caps(spans, solid, geometry)
         for histogram in histograms:
             histogram.add(held, kernels)
     return [h.dvh(solid.volume_mm3, kernels) for h in histograms]

@@ -1,21 +1,19 @@
 """Solid -> lines, and lines x dose -> pieces: the geometry of the quadrature.
 
 A sub-slice of a solid is cut into strips along y, evenly spaced in the angle whose cosine is y:
-they begin and end with the outline, are thin there and a pitch high in between. A round outline is
-met so without error, and no strip reaches beyond it. Strips of successive sub-slices are shifted,
-so that nothing repeats. A *span* is the part inside the solid of the scanline in the
-middle of a strip, and stands for the strip around it. Where the surface leans, the strip leans with
-it, so that the ends of spans follow the surface and a dose that does not change along the surface
-is not spread there. A *piece* is the part of a span between two columns of the dose grid, where the
-trilinear dose is linear.
+they begin and end with the outline, are thin there and a pitch high in between, so that a round
+outline is met without error, and none reaches beyond it. Sub-slices and strips also end at the
+planes and rows of the dose grid, where the trilinear dose has its kinks. A *span* is the part
+inside the solid of the scanline in the middle of a strip, and stands for the strip. Where the
+surface leans, the strip leans with it, so that the ends of spans follow the surface and a dose that
+does not change along the surface is not spread there. A *piece* is the part of a span between two
+columns of the dose grid, where the trilinear dose is linear.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -24,7 +22,6 @@ from numpy.typing import NDArray
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.dvh.compiled import Kernels
 from cordgap.dvh.lofts import Section
-from cordgap.dvh.loops import TURNS
 from cordgap.dvh.solid import Solid
 
 FloatArray = NDArray[np.float64]
@@ -32,9 +29,8 @@ IntArray = NDArray[np.intp]
 
 # Edges and crossings handled at once, for the same reason as _VERTICES_AT_ONCE of a solid.
 _AT_ONCE = 60_000
-# Strips of the smallest outline, and their shift from turn to turn as a share of a strip.
+# Strips of the smallest outline.
 LEAST_STRIPS = 6
-_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +56,22 @@ class Spans:
 
 
 def sections(
-    solid: Solid, pitch_mm: float, height_mm: float, kernels: Kernels | None = None
-) -> Iterator[tuple[Section, int]]:
-    """Cut a solid into sub-slices, a bounded number at a time, each with its running number."""
-    count = 0
-    for section in solid.sections(height_mm, kernels):
-        for part in _parts(section, pitch_mm):
-            yield part, count
-            count += part.z_mm.size
+    solid: Solid,
+    pitch_mm: float,
+    height_mm: float,
+    geometry: GridGeometry | None = None,
+    kernels: Kernels | None = None,
+) -> Iterator[Section]:
+    """Cut a solid into sub-slices, a bounded number at a time; none crosses a plane of the grid."""
+    planes = None if geometry is None else geometry.z_mm
+    for section in solid.sections(height_mm, planes, kernels):
+        yield from _parts(section, pitch_mm)
 
 
 def scan(solid: Solid, pitch_mm: float) -> Iterator[Spans]:
     """Cut a solid into spans, a bounded number at a time."""
-    for section, first_index in sections(solid, pitch_mm, pitch_mm):
-        yield scan_section(section, pitch_mm, first_index)
+    for section in sections(solid, pitch_mm, pitch_mm):
+        yield scan_section(section, pitch_mm)
 
 
 def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
@@ -98,7 +96,10 @@ def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
 
 
 def scan_section(
-    section: Section, pitch_mm: float, first_index: int, kernels: Kernels | None = None
+    section: Section,
+    pitch_mm: float,
+    rows_mm: FloatArray | None = None,
+    kernels: Kernels | None = None,
 ) -> Spans:
     """Cut sub-slices into spans.
 
@@ -107,8 +108,8 @@ def scan_section(
     section : Section
     pitch_mm : float
         Height of the strips where they are highest.
-    first_index : int
-        Running number of the first sub-slice; shifts the strips.
+    rows_mm : ndarray of shape (n,), optional
+        Rows of the dose grid, ascending: no strip crosses one.
     kernels : Kernels, optional
         Compiled loops to use.
 
@@ -121,23 +122,24 @@ def scan_section(
     shared = section.starts.shape[0] == 1
     ya = section.starts[..., 1]
     low, extent = ya.min(axis=1), np.ptp(ya, axis=1)
-    middles, heights = strips(float(extent.max()), pitch_mm)
+    line_y, heights, weights, first_line = strips(low, extent, pitch_mm, rows_mm)
     if kernels is not None:
         return Spans(
             *kernels.spans_of(
                 np.ascontiguousarray(section.starts), section.after, section.z_mm,
-                section.thickness_mm, section.area_mm2, middles, heights, first_index,
+                section.thickness_mm, section.area_mm2, line_y, heights, weights, first_line,
             )
         )  # fmt: skip
-    turn = (first_index + np.arange(k)) % TURNS
-    # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end.
-    share = (ya - low[:, None]) / np.where(extent > 0, extent, 1.0)[:, None]
-    line_a = np.empty((k, m), dtype=np.intp)
-    for t in range(TURNS):
-        rows = slice((t - first_index) % TURNS, None, TURNS)
-        line_a[rows] = np.searchsorted(middles[t], share if shared else share[rows])
+    # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end. One outline
+    # after the other, on a line of its own.
+    apart = (float(extent.max()) + 1.0) * np.arange(low.size)
+    which_line = np.repeat(np.arange(low.size), np.diff(first_line))
+    line_a = np.searchsorted(line_y + (apart - low)[which_line], ya + (apart - low)[:, None])
     line_b = line_a[:, section.after]
-    n_lines = np.abs(line_b - line_a).ravel()
+    n_lines = np.abs(line_b - line_a)
+    if shared:
+        line_a, line_b, n_lines = (np.broadcast_to(v, (k, m)) for v in (line_a, line_b, n_lines))
+    n_lines = n_lines.ravel()
     crossed = np.flatnonzero(n_lines)
     n_lines = n_lines[crossed]
     edge = np.repeat(crossed, n_lines)
@@ -147,10 +149,9 @@ def scan_section(
     first = which * m
     at = edge - first if shared else edge
     to = section.after[edge - first]
-    row = np.zeros_like(which) if shared else which
     if not shared:
         to += first
-    y = low[row] + extent[row] * middles[turn[which], line]
+    y = line_y[line]
     starts = section.starts.reshape(-1, 2)
     y0, y1, x0, x1 = starts[at, 1], starts[to, 1], starts[at, 0], starts[to, 0]
     lean_y = (x1 - x0) / (y1 - y0)
@@ -165,13 +166,13 @@ def scan_section(
         lean_z = (moved[:, 0] - moved[:, 1] * lean_y) / rise
     # Sort by sub-slice, line and x at once: one number that orders all three.
     left, width = (float(x.min()), float(np.ptp(x)) + 1.0) if x.size else (0.0, 1.0)
-    key = which * middles.shape[1] + (line + 1.0)
+    key = line + float(first_line[-1] + 1) * which if shared else line + 0.0
     order = np.argsort(key * width + (x - left), kind="stable")
     enters, leaves = order[0::2], order[1::2]
     x_in, x_out, which = x[enters], x[leaves], which[enters]
     length = x_out - x_in
-    height = extent[row[enters]] * heights[turn[which], line[enters]]
-    total = np.bincount(which, weights=length * height, minlength=k)
+    height, weight = heights[line[enters]], weights[line[enters]]
+    total = np.bincount(which, weights=length * weight, minlength=k)
     # Scale each sub-slice to its exact area.
     scale = np.divide(section.area_mm2, total, out=np.zeros(k), where=total > 0)
     thickness = section.thickness_mm[which]
@@ -182,7 +183,7 @@ def scan_section(
         x_out,
         y[enters],
         section.z_mm[which],
-        (scale * section.thickness_mm)[which] * height,
+        (scale * section.thickness_mm)[which] * weight,
         height,
         thickness,
         _clip(lean_y[enters], steepest_y),
@@ -192,30 +193,53 @@ def scan_section(
     )
 
 
-def strips(extent_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Cut an extent of 1 into strips, for sub-slices whose largest extent is given.
+def strips(
+    low_mm: FloatArray, extent_mm: FloatArray, pitch_mm: float, rows_mm: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+    """Cut extents along y into strips.
+
+    Parameters
+    ----------
+    low_mm, extent_mm : ndarray of shape (k,)
+    rows_mm : ndarray, optional
+        Where strips must end, ascending.
 
     Returns
     -------
-    middles, heights : ndarray of shape (TURNS, n)
-        Where the scanlines lie, and how high the strips around them are, for each turn.
+    middles, heights, weights : ndarray of shape (n,)
+        Scanlines and heights of the strips around them, of one extent after the other; the weight
+        times the length of the scanline is the area of the strip, where the outline is an ellipse.
+    first : ndarray of shape (k + 1,)
+        Where those of each extent begin.
     """
-    return _strips(max(LEAST_STRIPS, math.ceil(0.5 * math.pi * extent_mm / pitch_mm)))
-
-
-@lru_cache(maxsize=256)
-def _strips(n: int) -> tuple[FloatArray, FloatArray]:
-    shift = (np.arange(TURNS)[:, None] * _GOLDEN) % 1.0
-    edges = np.clip(np.arange(n + 1) - 0.5 + shift, 0.0, n)
-    edges[:, 0], edges[:, -1] = 0.0, n
-    # Half of the angle, so that the first strips are not lost in 1 - cos.
-    half = 0.5 * np.pi / n * edges
-    low, high = half[:, :-1], half[:, 1:]
-    middles = np.sin(0.5 * (low + high)) ** 2
-    heights = np.sin(low + high) * np.sin(high - low)
-    for table in (middles, heights):
-        table.flags.writeable = False
-    return middles, heights
+    wanted = np.maximum(LEAST_STRIPS, (0.5 * np.pi / pitch_mm) * extent_mm)
+    ends = np.zeros((low_mm.size, 2))
+    if rows_mm is not None:
+        inside = (rows_mm > low_mm.min()) & (rows_mm < (low_mm + extent_mm).max())
+        ends = np.zeros((low_mm.size, 2 + np.count_nonzero(inside)))
+        share = (rows_mm[inside] - low_mm[:, None]) / np.where(extent_mm > 0, extent_mm, 1.0)[
+            :, None
+        ]
+        # Half of the angle, so that the first strips are not lost in 1 - cos.
+        ends[:, 1:-1] = np.arcsin(np.sqrt(np.clip(share, 0.0, 1.0)))
+    ends[:, -1] = 0.5 * np.pi
+    between = np.diff(ends, axis=1)
+    n = np.ceil(between * (wanted * (2 / np.pi))[:, None] - 1e-9).astype(np.intp)
+    first = np.r_[0, np.cumsum(n.sum(axis=1))]
+    n = n.ravel()
+    step = np.divide(between.ravel(), n, out=np.zeros(n.size), where=n > 0)
+    interval = np.repeat(np.arange(n.size), n)
+    rank = np.arange(interval.size) - np.repeat(np.cumsum(n) - n, n)
+    step = step[interval]
+    start = ends[:, :-1].ravel()[interval] + rank * step
+    stop = start + step
+    share0, share1 = np.sin(start) ** 2, np.sin(stop) ** 2
+    middle, height = 0.5 * (share0 + share1), share1 - share0
+    round_area = 0.5 * step - 0.125 * (np.sin(4 * stop) - np.sin(4 * start))
+    chord = 2 * np.sqrt(middle * (1 - middle))
+    which = interval // between.shape[1]
+    low, extent = low_mm[which], extent_mm[which]
+    return low + extent * middle, extent * height, extent * (round_area / chord), first
 
 
 def _clip(values: FloatArray, largest: FloatArray) -> FloatArray:

@@ -121,21 +121,62 @@ def box_of(lofts: Lofts) -> tuple[FloatArray, FloatArray]:
     return lower, upper
 
 
+def sub_slices(
+    bottom_mm: FloatArray,
+    top_mm: FloatArray,
+    height_mm: float,
+    planes_mm: FloatArray | None,
+    least: int = 1,
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Cut layers that follow each other into sub-slices.
+
+    Parameters
+    ----------
+    bottom_mm, top_mm : ndarray of shape (n,)
+        Of each layer.
+    height_mm : float
+        No sub-slice is higher.
+    planes_mm : ndarray, optional
+        Planes that none crosses, ascending.
+    least : int
+        Sub-slices of a layer, at least.
+
+    Returns
+    -------
+    which, middle_mm, thickness_mm : ndarray of shape (k,)
+        The layer of each sub-slice, where its middle lies, and how thick it is.
+    """
+    edges = np.unique(np.r_[bottom_mm, top_mm])
+    if planes_mm is not None and planes_mm.size:
+        inside = planes_mm[(planes_mm > edges[0]) & (planes_mm < edges[-1])]
+        # A plane within a nanometre of an edge is that edge.
+        after = np.searchsorted(edges, inside)
+        apart = np.minimum(inside - edges[after - 1], edges[after] - inside)
+        edges = np.sort(np.r_[edges, inside[apart > 1e-6]])
+    middle = 0.5 * (edges[:-1] + edges[1:])
+    layer = np.searchsorted(bottom_mm, middle, side="right") - 1
+    # Between layers that do not touch there is nothing.
+    filled = middle < top_mm[layer]
+    layer, start, height = layer[filled], edges[:-1][filled], np.diff(edges)[filled]
+    wanted = np.maximum(height / height_mm, least * height / (top_mm - bottom_mm)[layer])
+    n = np.ceil(wanted - 1e-6).astype(np.intp)
+    part = np.repeat(np.arange(n.size), n)
+    thickness = (height / n)[part]
+    rank = np.arange(part.size) - np.repeat(np.cumsum(n) - n, n)
+    return layer[part], start[part] + (rank + 0.5) * thickness, thickness
+
+
 def lofted_sections(
     lofts: Lofts,
-    pitch_mm: float,
+    height_mm: float,
+    planes_mm: FloatArray | None = None,
     kernels: Kernels | None = None,
     *,
     at_once: int = _VERTICES_AT_ONCE,
 ) -> Iterator[Section]:
     """Cut lofts that follow each other into sub-slices, many at once."""
-    height = lofts.top_mm - lofts.bottom_mm
     # Areas change inside a loft, and not inside a sub-slice: at least two.
-    n = np.maximum(2, np.ceil(height / pitch_mm - 1e-9)).astype(np.intp)
-    which = np.repeat(np.arange(n.size), n)
-    thickness = (height / n)[which]
-    rank = np.arange(which.size) - np.repeat(np.cumsum(n) - n, n)
-    z = lofts.bottom_mm[which] + (rank + 0.5) * thickness
+    which, z, thickness = sub_slices(lofts.bottom_mm, lofts.top_mm, height_mm, planes_mm, least=2)
     share, shaped = lofts.shares(which, z)
     area = lofts.area0_mm2[which] + shaped * (lofts.area1_mm2 - lofts.area0_mm2)[which]
     after = next_vertex([N_ANGLES])

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-# Strips of successive sub-slices take in turn so many shifts.
-TURNS = 16
-
 
 def loft_vertices(
     which: IntArray,
@@ -48,9 +45,10 @@ def spans_of(
     z_mm: FloatArray,
     thickness_mm: FloatArray,
     area_mm2: FloatArray,
-    middles: FloatArray,
+    line_y: FloatArray,
     heights: FloatArray,
-    first_index: int,
+    weights: FloatArray,
+    first_line: IntArray,
 ) -> FloatArray:
     """Cut sub-slices into spans: ``scan_section`` in one loop.
 
@@ -61,39 +59,33 @@ def spans_of(
     """
     k, m = z_mm.size, starts.shape[1]
     shared = starts.shape[0] == 1
-    n_lines = middles.shape[1]
     # Count the crossings: edge j of sub-slice i meets the lines from line_of[i, j] to the one of
     # the vertex where it ends.
     line_of = np.empty((k, m), np.int32)
-    lows, extents = np.empty(k), np.empty(k)
-    total = 0
+    total = most = 0
     for i in range(k):
         s = 0 if shared else i
-        low = high = starts[s, 0, 1]
-        for j in range(m):
-            low, high = min(low, starts[s, j, 1]), max(high, starts[s, j, 1])
-        lows[i], extents[i] = low, high - low
-        per_extent = extents[i] if extents[i] > 0 else 1.0
-        middle = middles[(first_index + i) % TURNS]
-        line = 0
+        line, last = first_line[s], first_line[s + 1]
+        most = max(most, last - line)
         for j in range(m):
             # The line of a vertex is near that of the last one.
-            share = (starts[s, j, 1] - low) / per_extent
-            while line < n_lines and middle[line] < share:
+            y = starts[s, j, 1]
+            while line < last and line_y[line] < y:
                 line += 1
-            while line > 0 and middle[line - 1] >= share:
+            while line > first_line[s] and line_y[line - 1] >= y:
                 line -= 1
-            line_of[i, j] = line
+            line_of[i, j] = line - first_line[s]
         for j in range(m):
             total += abs(line_of[i, after[j]] - line_of[i, j])
     out = np.empty((11, total // 2))
-    count = np.empty(n_lines + 1, np.int64)
-    room = np.empty(n_lines + 1, np.int64)
+    count = np.empty(most + 1, np.int64)
+    room = np.empty(most + 1, np.int64)
     x, lean_y, lean_z = np.empty(total), np.empty(total), np.empty(total)
     done = 0
     for i in range(k):
-        turn = (first_index + i) % TURNS
         s = 0 if shared else i
+        begin = first_line[s]
+        n_lines = first_line[s + 1] - begin
         below, above = max(i - 1, 0), min(i + 1, k - 1)
         rise = z_mm[above] - z_mm[below]
         # Sort crossings by line: count, make room, fill in order of x.
@@ -118,7 +110,7 @@ def spans_of(
                 moved_y = starts[above, j, 1] - starts[below, j, 1]
                 up = (moved_x - moved_y * lean) / rise
             for line in range(min(a, b), max(a, b)):
-                at = x0 + (lows[i] + extents[i] * middles[turn, line] - y0) * lean
+                at = x0 + (line_y[begin + line] - y0) * lean
                 slot = room[line]
                 room[line] += 1
                 while slot > count[line] and x[slot - 1] > at:
@@ -132,18 +124,18 @@ def spans_of(
         area = 0.0
         for line in range(n_lines):
             for c in range(count[line], count[line + 1], 2):
-                area += (x[c + 1] - x[c]) * (extents[i] * heights[turn, line])
+                area += (x[c + 1] - x[c]) * weights[begin + line]
         scale = area_mm2[i] / area if area > 0 else 0.0
         for line in range(n_lines):
-            height = extents[i] * heights[turn, line]
+            height = heights[begin + line]
             for c in range(count[line], count[line + 1], 2):
                 width = x[c + 1] - x[c]
                 steep_y, steep_z = width / height, width / thickness_mm[i]
                 out[0, done] = x[c]
                 out[1, done] = x[c + 1]
-                out[2, done] = lows[i] + extents[i] * middles[turn, line]
+                out[2, done] = line_y[begin + line]
                 out[3, done] = z_mm[i]
-                out[4, done] = scale * thickness_mm[i] * height
+                out[4, done] = scale * thickness_mm[i] * weights[begin + line]
                 out[5, done] = height
                 out[6, done] = thickness_mm[i]
                 out[7, done] = min(max(lean_y[c], -steep_y), steep_y)

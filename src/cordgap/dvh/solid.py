@@ -37,6 +37,7 @@ from cordgap.dvh.lofts import (
     Section,
     box_of,
     lofted_sections,
+    sub_slices,
 )
 from cordgap.dvh.planes import (
     DIRECTIONS,
@@ -155,10 +156,9 @@ class _Slab:
         same = self.plane is other.plane and self.taper is None and other.taper is None
         return same and self.top_mm == other.bottom_mm
 
-    def section(self, pitch_mm: float) -> Section:
-        if self.taper:
-            pitch_mm = min(pitch_mm, (self.top_mm - self.bottom_mm) / 4)
-        z, thickness = _sub_slices(self.bottom_mm, self.top_mm, pitch_mm)
+    def section(self, pitch_mm: float, planes_mm: FloatArray | None = None) -> Section:
+        ends = np.array([self.bottom_mm]), np.array([self.top_mm])
+        _, z, thickness = sub_slices(*ends, pitch_mm, planes_mm, least=4 if self.taper else 1)
         starts = np.concatenate(self.plane.contours)
         after = next_vertex([len(c) for c in self.plane.contours])
         area = np.full(z.size, self.plane.area_mm2)
@@ -253,17 +253,22 @@ class Solid:
                     runs.append(slab)
         return tuple(runs)
 
-    def sections(self, pitch_mm: float, kernels: Kernels | None = None) -> Iterator[Section]:
-        """Cut every layer into sub-slices no thicker than ``pitch_mm``.
+    def sections(
+        self,
+        height_mm: float,
+        planes_mm: FloatArray | None = None,
+        kernels: Kernels | None = None,
+    ) -> Iterator[Section]:
+        """Cut every layer into sub-slices no thicker than ``height_mm``; none crosses a plane.
 
         Lofts that follow each other share sections, as they have the same number of edges; a
         section holds a bounded number of vertices.
         """
         for run in self.runs:
             if isinstance(run, Lofts):
-                yield from lofted_sections(run, pitch_mm, kernels)
+                yield from lofted_sections(run, height_mm, planes_mm, kernels)
             else:
-                yield run.section(pitch_mm)
+                yield run.section(height_mm, planes_mm)
 
     def section_at(self, z_mm: float) -> list[FloatArray]:
         """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""
@@ -292,12 +297,6 @@ def _stacked(lofts: Sequence[_Loft]) -> Lofts:
         np.array([p.area_mm2 for p in p0]),
         np.array([p.area_mm2 for p in p1]),
     )
-
-
-def _sub_slices(bottom_mm: float, top_mm: float, pitch_mm: float) -> tuple[FloatArray, FloatArray]:
-    n = max(1, int(np.ceil((top_mm - bottom_mm) / pitch_mm - 1e-9)))
-    edges = np.linspace(bottom_mm, top_mm, n + 1)
-    return 0.5 * (edges[:-1] + edges[1:]), np.diff(edges)
 
 
 def _typical_gaps(gaps: FloatArray, default_mm: float | None) -> FloatArray:
