@@ -115,7 +115,7 @@ def test_both_engines_cut_the_same_spans(numba, solid, pitch):
     kernels = compiled.kernels_for(0, "compiled")
     assert kernels is not None
     axis = np.arange(-40.0, 40.0, 2.7)
-    for section in sections(solid, pitch, pitch, GridGeometry(axis, axis, axis)):
+    for section in sections(solid, pitch, pitch, axis):
         ours = scan_section(section, pitch, axis, kernels)
         numpys = scan_section(section, pitch, axis)
         for name in (

@@ -31,6 +31,7 @@ _SIGNATURES = {
         f"({_TABLE},{_INDEX},{_INDEX},{_TABLE})"
     ),
     "loft_vertices": f"float64[:,:,::1]({_INDEX},{_LINE},{_LINE},{','.join([_TABLE] * 5)})",
+    "strips_of": (f"Tuple((float64[:,::1],intp[::1]))({_LINE},{_LINE},float64,float64,{_LINE})"),
     "spans_of": (f"float64[:,::1]({_STACK},{_INDEX},{','.join([_LINE] * 6)},{_INDEX})"),
     "add_spans": (
         f"void({','.join([_LINE] * 15)},int64,int64,float64,float64,{_VECTOR},{_VECTOR},{_VECTOR})"
@@ -46,6 +47,7 @@ class Kernels:
 
     polar_profiles: Any
     loft_vertices: Any
+    strips_of: Any
     spans_of: Any
     add_spans: Any
     cumulate: Any

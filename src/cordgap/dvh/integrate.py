@@ -36,6 +36,7 @@ MAX_PIECES = 600_000
 # 16,000 bins: the arrays stay below the size that the system takes back after each use.
 _N_BINS = 16_000
 _SAMPLES_AT_ONCE = 60_000
+_MOST_SAMPLES_FOR_KINKS = 1_000_000
 # Share of the volume below which a cumulative sum is round-off, not volume.
 _ROUND_OFF = 1e-11
 # Pieces with the alternatives, for one without: a quarter, and a quarter in columns of 0.5 mm.
@@ -221,6 +222,38 @@ def _spline_weights(axis: FloatArray, fine: FloatArray) -> FloatArray:
     return weights
 
 
+def kinks(grid: DoseGrid, axis: int, step_mm: float) -> FloatArray | None:
+    """Samples along an axis at which the trilinear dose changes its slope, or ends.
+
+    A grid that was made finer by linear interpolation has the kinks of the one it was made of.
+
+    Parameters
+    ----------
+    axis : int
+        Of ``grid.values``: 0 for planes, 1 for rows.
+    step_mm : float
+        Step of the quadrature.
+
+    Returns
+    -------
+    ndarray or None
+        Positions in mm; None where they lie closer than the step, or in a large grid, of which
+        every sample would have to be read for it.
+    """
+    values, at = grid.values, grid.geometry.axes[axis]
+    if values.size > _MOST_SAMPLES_FOR_KINKS or at.size < 3:
+        return None
+    values = np.moveaxis(values, axis, 0)
+    slope = np.diff(values, axis=0) / np.diff(at)[:, None, None]
+    change = np.abs(np.diff(slope, axis=0)).max(axis=(1, 2))
+    # Round-off is no kink.
+    there = at[1:-1][change > 1e-9 * float(np.abs(values).max()) / float(np.diff(at).min())]
+    if there.size > 1 and np.ptp(there) < step_mm * (there.size - 1):
+        return None
+    found: FloatArray = np.r_[at[0], there, at[-1]]
+    return found
+
+
 def held_z_mm(z_mm: FloatArray, solid: Solid, geometry: GridGeometry) -> FloatArray:
     """Let end caps just beyond the dose grid take the dose of its outermost plane.
 
@@ -333,8 +366,10 @@ def _histogram(
     height = HEIGHT_PER_PITCH * pitch_mm
     # Of the grid alone: a finer one through the same samples has no kinks to speak of.
     geometry = grids[0].geometry
-    for section in sections(solid, pitch_mm, height, geometry, kernels):
-        spans = scan_section(section, pitch_mm, geometry.y_mm, kernels)
+    planes = kinks(grids[0], 0, height)
+    rows = kinks(grids[0], 1, pitch_mm)
+    for section in sections(solid, pitch_mm, height, planes, kernels):
+        spans = scan_section(section, pitch_mm, rows, kernels)
         held = hold_caps(spans, solid, geometry)
         for histogram in histograms:
             histogram.add(held, kernels)

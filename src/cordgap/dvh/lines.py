@@ -59,12 +59,11 @@ def sections(
     solid: Solid,
     pitch_mm: float,
     height_mm: float,
-    geometry: GridGeometry | None = None,
+    planes_mm: FloatArray | None = None,
     kernels: Kernels | None = None,
 ) -> Iterator[Section]:
-    """Cut a solid into sub-slices, a bounded number at a time; none crosses a plane of the grid."""
-    planes = None if geometry is None else geometry.z_mm
-    for section in solid.sections(height_mm, planes, kernels):
+    """Cut a solid into sub-slices, a bounded number at a time; none crosses one of the planes."""
+    for section in solid.sections(height_mm, planes_mm, kernels):
         yield from _parts(section, pitch_mm)
 
 
@@ -109,7 +108,7 @@ def scan_section(
     pitch_mm : float
         Height of the strips where they are highest.
     rows_mm : ndarray of shape (n,), optional
-        Rows of the dose grid, ascending: no strip crosses one.
+        Rows at which strips end, ascending.
     kernels : Kernels, optional
         Compiled loops to use.
 
@@ -122,7 +121,7 @@ def scan_section(
     shared = section.starts.shape[0] == 1
     ya = section.starts[..., 1]
     low, extent = ya.min(axis=1), np.ptp(ya, axis=1)
-    line_y, heights, weights, first_line = strips(low, extent, pitch_mm, rows_mm)
+    line_y, heights, weights, first_line = strips(low, extent, pitch_mm, rows_mm, kernels)
     if kernels is not None:
         return Spans(
             *kernels.spans_of(
@@ -194,7 +193,11 @@ def scan_section(
 
 
 def strips(
-    low_mm: FloatArray, extent_mm: FloatArray, pitch_mm: float, rows_mm: FloatArray | None
+    low_mm: FloatArray,
+    extent_mm: FloatArray,
+    pitch_mm: float,
+    rows_mm: FloatArray | None,
+    kernels: Kernels | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
     """Cut extents along y into strips.
 
@@ -212,6 +215,10 @@ def strips(
     first : ndarray of shape (k + 1,)
         Where those of each extent begin.
     """
+    if kernels is not None:
+        rows = np.empty(0) if rows_mm is None else rows_mm
+        found, first = kernels.strips_of(low_mm, extent_mm, float(LEAST_STRIPS), pitch_mm, rows)
+        return *found, first
     wanted = np.maximum(LEAST_STRIPS, (0.5 * np.pi / pitch_mm) * extent_mm)
     ends = np.zeros((low_mm.size, 2))
     if rows_mm is not None:
@@ -235,8 +242,10 @@ def strips(
     stop = start + step
     share0, share1 = np.sin(start) ** 2, np.sin(stop) ** 2
     middle, height = 0.5 * (share0 + share1), share1 - share0
-    round_area = 0.5 * step - 0.125 * (np.sin(4 * stop) - np.sin(4 * start))
-    chord = 2 * np.sqrt(middle * (1 - middle))
+    # Of a circle of diameter 1, whose chord at share s is 2 sqrt(s (1 - s)).
+    chord0, chord, chord1 = (2 * np.sqrt(s * (1 - s)) for s in (share0, middle, share1))
+    moment = chord0 * (1 - 2 * share0) - chord1 * (1 - 2 * share1)
+    round_area = 0.5 * step + 0.25 * moment
     which = interval // between.shape[1]
     low, extent = low_mm[which], extent_mm[which]
     return low + extent * middle, extent * height, extent * (round_area / chord), first

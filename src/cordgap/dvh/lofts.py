@@ -146,13 +146,15 @@ def sub_slices(
     which, middle_mm, thickness_mm : ndarray of shape (k,)
         The layer of each sub-slice, where its middle lies, and how thick it is.
     """
-    edges = np.unique(np.r_[bottom_mm, top_mm])
+    edges = np.concatenate([bottom_mm, top_mm])
+    if bottom_mm.size > 1:
+        edges = np.unique(edges)
     if planes_mm is not None and planes_mm.size:
         inside = planes_mm[(planes_mm > edges[0]) & (planes_mm < edges[-1])]
         # A plane within a nanometre of an edge is that edge.
         after = np.searchsorted(edges, inside)
         apart = np.minimum(inside - edges[after - 1], edges[after] - inside)
-        edges = np.sort(np.r_[edges, inside[apart > 1e-6]])
+        edges = np.sort(np.concatenate([edges, inside[apart > 1e-6]]))
     middle = 0.5 * (edges[:-1] + edges[1:])
     layer = np.searchsorted(bottom_mm, middle, side="right") - 1
     # Between layers that do not touch there is nothing.

@@ -39,6 +39,58 @@ def loft_vertices(
     return out
 
 
+def strips_of(
+    low_mm: FloatArray, extent_mm: FloatArray, least: float, pitch_mm: float, rows_mm: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Cut extents along y into strips: ``strips`` in one loop.
+
+    Returns
+    -------
+    ndarray of shape (3, n)
+        Middles, heights and weights.
+    ndarray of shape (k + 1,)
+        Where those of each extent begin.
+    """
+    k, r = low_mm.size, rows_mm.size
+    first = np.zeros(k + 1, np.intp)
+    out = np.empty((3, 64))
+    done = 0
+    for i in range(k):
+        low, extent = low_mm[i], extent_mm[i]
+        wanted = max(least, (0.5 * np.pi / pitch_mm) * extent) * (2 / np.pi)
+        begin = 0.0
+        for j in range(r + 1):
+            end = 0.5 * np.pi
+            if j < r:
+                share = (rows_mm[j] - low) / max(extent, 1e-9)
+                if share <= 0:
+                    continue
+                end = np.arcsin(np.sqrt(min(share, 1.0)))
+            n = int(np.ceil((end - begin) * wanted - 1e-9))
+            if done + n > out.shape[1]:
+                larger = np.empty((3, 2 * (done + n)))
+                larger[:, :done] = out[:, :done]
+                out = larger
+            for part in range(n):
+                step = (end - begin) / n
+                start = begin + part * step
+                share0, share1 = np.sin(start) ** 2, np.sin(start + step) ** 2
+                middle = 0.5 * (share0 + share1)
+                chord0 = 2 * np.sqrt(share0 * (1 - share0))
+                chord = 2 * np.sqrt(middle * (1 - middle))
+                chord1 = 2 * np.sqrt(share1 * (1 - share1))
+                moment = chord0 * (1 - 2 * share0) - chord1 * (1 - 2 * share1)
+                out[0, done] = low + extent * middle
+                out[1, done] = extent * (share1 - share0)
+                out[2, done] = extent * ((0.5 * step + 0.25 * moment) / chord)
+                done += 1
+            begin = end
+            if end >= 0.5 * np.pi:
+                break
+        first[i + 1] = done
+    return out[:, :done].copy(), first
+
+
 def spans_of(
     starts: FloatArray,
     after: IntArray,
