@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cordgap.report.numbers import MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import Document
-from cordgap.separation.result import Erosion, MethodRow
+
+if TYPE_CHECKING:
+    from cordgap.separation.result import Erosion, MethodRow
 
 
 def method_part(row: MethodRow) -> Document:
