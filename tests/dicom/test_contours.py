@@ -60,7 +60,8 @@ def test_long_lists_are_read_as_float_reads_them(words):
 
 
 @pytest.mark.parametrize(
-    "wrong", [b"1,2", b"true", b"null", b"[1]", b'"1"', b"1 2", b"nan", b"1e999", b"", b"{}", b"0x1"]
+    "wrong",
+    [b"1,2", b"true", b"null", b"[1]", b'"1"', b"1 2", b"nan", b"1e999", b"", b"0x1"],
 )
 def test_long_lists_with_something_else_are_refused(wrong):
     """What JSON allows and a list of decimals does not, among hundreds of good numbers."""
