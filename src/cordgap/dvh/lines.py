@@ -13,7 +13,7 @@ columns of the dose grid, where the trilinear dose is linear.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -31,6 +31,8 @@ IntArray = NDArray[np.intp]
 _AT_ONCE = 60_000
 # Strips of the smallest outline.
 LEAST_STRIPS = 6
+# Even strips of successive sub-slices are shifted by this share of the pitch: nothing repeats.
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +70,19 @@ def sections(
 
 
 def scan(solid: Solid, pitch_mm: float) -> Iterator[Spans]:
-    """Cut a solid into spans, a bounded number at a time."""
+    """Cut a solid into spans of even strips, a bounded number at a time: cells of about one size.
+
+    The strips are shifted from sub-slice to sub-slice, so that cells that are taken or left as a
+    whole do not add up their errors.
+    """
+    count = 0
     for section in sections(solid, pitch_mm, pitch_mm):
-        yield scan_section(section, pitch_mm)
+        k = section.z_mm.size
+        own = np.broadcast_to(section.starts, (k, *section.starts.shape[1:]))
+        apart = replace(section, starts=own)
+        low, extent = _along_y(apart)
+        yield _spans(apart, *even_strips(low, extent, pitch_mm, count), None)
+        count += k
 
 
 def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
@@ -117,11 +129,27 @@ def scan_section(
     Spans
         Scaled so that each sub-slice has its exact area: one occupancy for volume and for dose.
     """
+    low, extent = _along_y(section)
+    return _spans(section, *strips(low, extent, pitch_mm, rows_mm, kernels), kernels)
+
+
+def _along_y(section: Section) -> tuple[FloatArray, FloatArray]:
+    """Lowest y, and extent along y, of each outline."""
+    y = section.starts[..., 1]
+    return y.min(axis=1), np.ptp(y, axis=1)
+
+
+def _spans(
+    section: Section,
+    line_y: FloatArray,
+    heights: FloatArray,
+    weights: FloatArray,
+    first_line: IntArray,
+    kernels: Kernels | None,
+) -> Spans:
+    """Cut sub-slices at lines that are given, see :func:`strips`."""
     k, m = section.z_mm.size, section.starts.shape[1]
     shared = section.starts.shape[0] == 1
-    ya = section.starts[..., 1]
-    low, extent = ya.min(axis=1), np.ptp(ya, axis=1)
-    line_y, heights, weights, first_line = strips(low, extent, pitch_mm, rows_mm, kernels)
     if kernels is not None:
         return Spans(
             *kernels.spans_of(
@@ -131,6 +159,8 @@ def scan_section(
         )  # fmt: skip
     # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end. One outline
     # after the other, on a line of its own.
+    ya = section.starts[..., 1]
+    low, extent = _along_y(section)
     apart = (float(extent.max()) + 1.0) * np.arange(low.size)
     which_line = np.repeat(np.arange(low.size), np.diff(first_line))
     line_a = np.searchsorted(line_y + (apart - low)[which_line], ya + (apart - low)[:, None])
@@ -249,6 +279,25 @@ def strips(
     which = interval // between.shape[1]
     low, extent = low_mm[which], extent_mm[which]
     return low + extent * middle, extent * height, extent * (round_area / chord), first
+
+
+def even_strips(
+    low_mm: FloatArray, extent_mm: FloatArray, pitch_mm: float, first_index: int
+) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+    """Cut extents along y at lines a pitch apart, shifted from one extent to the next.
+
+    ``first_index`` is the running number of the first extent. Returns what ``strips`` returns.
+    """
+    phase = ((first_index + np.arange(low_mm.size)) * _GOLDEN) % 1.0
+    from_mm = low_mm - float(low_mm.min())
+    line0 = np.ceil(from_mm / pitch_mm - phase)
+    n = (np.ceil((from_mm + extent_mm) / pitch_mm - phase) - line0).astype(np.intp)
+    first = np.r_[0, np.cumsum(n)]
+    which = np.repeat(np.arange(n.size), n)
+    line = line0[which] + np.arange(which.size) - first[which]
+    middles = float(low_mm.min()) + (line + phase[which]) * pitch_mm
+    heights = np.full(middles.size, pitch_mm)
+    return middles, heights, heights, first
 
 
 def _clip(values: FloatArray, largest: FloatArray) -> FloatArray:
