@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,9 @@ import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
+from cordgap.errors import OptionError
+
+_NAMED = ("report.html", "report.pdf", "result.json", "view3d.html")
 
 
 def analyze(
@@ -36,6 +41,20 @@ def analyze(
     reachable: common.ReachableOption = None,
     alpha_beta: common.AlphaBetaOption = None,
     level: common.LevelOption = None,
+    dicom: Annotated[
+        bool,
+        typer.Option("--dicom", help="With --out: structures, DVHs and report as DICOM objects."),
+    ] = False,
+    mesh: Annotated[
+        bool,
+        typer.Option("--mesh", help="With --out: STL, glTF and an interactive 3D view."),
+    ] = False,
+    at: Annotated[
+        float | None,
+        typer.Option(
+            "--at", metavar="MM", help="Separation of --dicom and --mesh, not the required one."
+        ),
+    ] = None,
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
     ] = False,
@@ -69,11 +88,32 @@ def analyze(
         alpha_beta=alpha_beta,
         identify=identify,
     ).filled_from_file()
-    code = run_analysis(options, out=out, json=json, quiet=quiet)
+    if out is None and (dicom or mesh):
+        raise OptionError("--dicom and --mesh need --out DIR: the folder that they are written to")
+    if at is not None and not (dicom or mesh):
+        raise OptionError("--at is the separation of --dicom and --mesh: give one of them too")
+    wanted = Exports(dicom=dicom, mesh=mesh, at_mm=at)
+    code = run_analysis(options, out=out, json=json, quiet=quiet, exports=wanted)
     raise typer.Exit(code)
 
 
-def run_analysis(options: PlanOptions, *, out: Path | None, json: bool, quiet: bool) -> int:
+@dataclass(frozen=True)
+class Exports:
+    """What is written beside the report."""
+
+    dicom: bool = False
+    mesh: bool = False
+    at_mm: float | None = None
+
+
+def run_analysis(
+    options: PlanOptions,
+    *,
+    out: Path | None,
+    json: bool,
+    quiet: bool,
+    exports: Exports = Exports(),  # noqa: B008
+) -> int:
     """Read, analyse, write and print; return the exit code."""
     from dataclasses import replace
 
@@ -90,9 +130,19 @@ def run_analysis(options: PlanOptions, *, out: Path | None, json: bool, quiet: b
     result = replace(result, findings=review(result))
     written: list[Path] = []
     if out is not None:
-        from cordgap.report.write import write_all
+        from cordgap.export.bundle import write_bundle
 
-        written = write_all(result, out, identify=options.identify)
+        written, notes = write_bundle(
+            result,
+            out,
+            identify=options.identify,
+            dicom=exports.dicom,
+            mesh=exports.mesh,
+            at_mm=exports.at_mm,
+        )
+        if not quiet:
+            for note in notes:
+                print(f"note: {note}", file=sys.stderr)
     if json:
         common.emit(analysis_document(result, identify=options.identify))
         common.tell(result.findings, quiet=quiet)
@@ -103,6 +153,7 @@ def run_analysis(options: PlanOptions, *, out: Path | None, json: bool, quiet: b
         if written:
             print(f"\nReport: {written[0].parent}")
             for file in written:
-                if file.name in ("report.html", "report.pdf", "result.json"):
-                    print(f"  {file.name}")
+                name = file.relative_to(written[0].parent).as_posix()
+                if name in _NAMED or name.startswith(("dicom/", "mesh/")):
+                    print(f"  {name}")
     return result.exit_code

@@ -213,12 +213,12 @@ class _Writer:
             ds.InstanceNumber = str(index + 1)
             ds.AcquisitionNumber = "1"
             ds.KVP = "120"
-            ds.SliceThickness = _decimal(thickness)
+            ds.SliceThickness = decimal(thickness)
             ds.PatientPosition = self.case.patient_position or "HFS"
-            ds.ImagePositionPatient = _decimals([grid.x_mm[0], grid.y_mm[0], z])
+            ds.ImagePositionPatient = decimals([grid.x_mm[0], grid.y_mm[0], z])
             ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-            ds.SliceLocation = _decimal(z)
-            ds.PixelSpacing = _decimals([dy, dx])  # row spacing first
+            ds.SliceLocation = decimal(z)
+            ds.PixelSpacing = decimals([dy, dx])  # row spacing first
             ds.RescaleIntercept, ds.RescaleSlope = str(HU_OFFSET), "1"
             ds.RescaleType = "HU"
             ds.WindowCenter, ds.WindowWidth = "50", "400"
@@ -275,7 +275,7 @@ class _Writer:
                 contour.ContourGeometricType = "CLOSED_PLANAR"
                 contour.NumberOfContourPoints = len(points)
                 flat = np.column_stack([points, np.full(len(points), plane.z_mm)]).ravel()
-                contour.ContourData = _decimals(flat)
+                contour.ContourData = decimals(flat)
                 contours.append(contour)
         if contours:
             item.ContourSequence = contours
@@ -307,7 +307,7 @@ class _Writer:
                 goal.ReferencedROINumber = targets[0].roi_number
             goal.DoseReferenceDescription = "Target"
             goal.DoseReferenceType = "TARGET"
-            goal.TargetPrescriptionDose = _decimal(prescription.dose_gy)
+            goal.TargetPrescriptionDose = decimal(prescription.dose_gy)
             ds.DoseReferenceSequence = [goal]
         group = Dataset()
         group.FractionGroupNumber = 1
@@ -330,13 +330,13 @@ class _Writer:
             )
         dx, dy = _even_step(grid.x_mm, "x of the dose"), _even_step(grid.y_mm, "y of the dose")
         ds = self.start(RTDOSE_STORAGE, "rtdose", "RTDOSE")
-        ds.ImagePositionPatient = _decimals([grid.x_mm[0], grid.y_mm[0], grid.z_mm[0]])
+        ds.ImagePositionPatient = decimals([grid.x_mm[0], grid.y_mm[0], grid.z_mm[0]])
         ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-        ds.PixelSpacing = _decimals([dy, dx])  # row spacing first
-        ds.SliceThickness = _decimal(grid.spacing_mm[2]) if grid.z_mm.size > 1 else None
+        ds.PixelSpacing = decimals([dy, dx])  # row spacing first
+        ds.SliceThickness = decimal(grid.spacing_mm[2]) if grid.z_mm.size > 1 else None
         ds.NumberOfFrames = grid.z_mm.size
         ds.FrameIncrementPointer = Tag("GridFrameOffsetVector")
-        ds.GridFrameOffsetVector = _decimals(grid.z_mm - grid.z_mm[0])
+        ds.GridFrameOffsetVector = decimals(grid.z_mm - grid.z_mm[0])
         ds.DoseUnits = "GY"
         ds.DoseType = self.case.dose_type
         ds.DoseSummationType = "PLAN"
@@ -384,7 +384,7 @@ def _even_step(axis: FloatArray, name: str) -> float:
     return step
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
     """A decimal string of at most 16 characters, to 1e-5."""
     text = f"{round(float(value), 5) + 0.0:.5f}".rstrip("0").rstrip(".")
     if len(text) > 16:
@@ -392,5 +392,5 @@ def _decimal(value: float) -> str:
     return text
 
 
-def _decimals(values: FloatArray | list[float]) -> list[str]:
-    return [_decimal(value) for value in values]
+def decimals(values: FloatArray | list[float]) -> list[str]:
+    return [decimal(value) for value in values]

@@ -7,23 +7,23 @@ first by whoever sums the doses of a study.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
 
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
-from cordgap.dicom.dataset import items, open_dataset, reading, text
+from cordgap.dicom.dataset import items, text
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.structures import StructureResult
 from cordgap.errors import DicomError, OptionError
+from cordgap.export.derived import finished, read_source, reference, refuse_originals, start
 from cordgap.export.plan import RTDOSE_STORAGE, RTPLAN_STORAGE, RTSTRUCT_STORAGE
+from cordgap.report.files import write_file
 
 FloatArray = NDArray[np.float64]
 
@@ -31,11 +31,6 @@ FloatArray = NDArray[np.float64]
 # decimal string in Explicit VR holds 65 534 bytes, and a bin takes at most 22.
 BIN_WIDTHS_GY = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MAX_BINS = 2000
-_PATIENT = {
-    "PatientName": "patient_name",
-    "PatientID": "patient_id",
-    "PatientBirthDate": "birth_date",
-}
 _SOURCE = (
     "StudyInstanceUID", "FrameOfReferenceUID", "DoseSummationType", "ReferencedRTPlanSequence",
     "SpecificCharacterSet",
@@ -86,25 +81,24 @@ def write_dvh_dose(
     the same input gives the same object.
     """
     target = Path(path)
+    refuse_originals(case, target)
+    content, left = dvh_dose_bytes(case, results, comment=comment, identify=identify)
+    write_file(target, content)
+    return left
+
+
+def dvh_dose_bytes(
+    case: Case, results: Sequence[StructureResult], *, comment: str = "", identify: bool = False
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the object that :func:`write_dvh_dose` writes, and the structures left out."""
     struct, doses = _inputs(case)
-    if any(f.path is not None and _same(f.path, target) for f in case.inputs):
-        raise OptionError(f"{target.name} is a file of the plan itself; name another file")
     kept = [r for r in results if r.status == "ok" and r.dvh is not None]
     if not kept:
         raise OptionError("no structure is wholly inside the dose grid: there is no DVH to write")
-    source = _read_source(doses[0])
-    ds: Any = Dataset()
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    ds.SOPClassUID = RTDOSE_STORAGE
-    ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = ""
-    ds.Modality = "RTDOSE"
-    ds.Manufacturer = ds.ManufacturerModelName = "cordgap"
-    ds.SoftwareVersions = __version__
+    source = read_source(doses[0], _SOURCE)
+    ds = start(source, RTDOSE_STORAGE, "RTDOSE", case.identity if identify else {})
+    # No InstanceNumber: it belongs to the General Image Module, which an object without a grid lacks.
     ds.SeriesDescription = "DVHs by cordgap, no dose grid"
-    ds.OperatorsName = ""
-    _set_patient(ds, case.identity if identify else {})
-    ds.StudyInstanceUID = text(source, "StudyInstanceUID")
-    ds.StudyID, ds.SeriesNumber, ds.InstanceNumber = "", None, "1"
     ds.FrameOfReferenceUID = text(source, "FrameOfReferenceUID") or case.frame_of_reference_uid
     ds.PositionReferenceIndicator = ""
     ds.DoseUnits = "GY"
@@ -114,14 +108,11 @@ def write_dvh_dose(
     ds.DoseComment = f"DVHs by cordgap {__version__} {comment}".strip()[:64]
     plans = _plan_uids(case, source)
     if plans:
-        ds.ReferencedRTPlanSequence = [_reference(RTPLAN_STORAGE, uid) for uid in plans]
-    ds.ReferencedStructureSetSequence = [_reference(RTSTRUCT_STORAGE, struct.sop_instance_uid)]
+        ds.ReferencedRTPlanSequence = [reference(RTPLAN_STORAGE, uid) for uid in plans]
+    ds.ReferencedStructureSetSequence = [reference(RTSTRUCT_STORAGE, struct.sop_instance_uid)]
     ds.DVHSequence = [_dvh_item(r, case.dose_type) for r in kept]
-    seed = _seed(ds, [struct, *doses])
-    ds.SOPInstanceUID = str(generate_uid(entropy_srcs=[seed, "instance"]))
-    ds.SeriesInstanceUID = str(generate_uid(entropy_srcs=[seed, "series"]))
-    _save(ds, target)
-    return tuple(r.structure.roi_name for r in results if r not in kept)
+    left = tuple(r.structure.roi_name for r in results if r not in kept)
+    return finished(ds, [struct, *doses]), left
 
 
 def _inputs(case: Case) -> tuple[InputFile, list[InputFile]]:
@@ -135,47 +126,12 @@ def _inputs(case: Case) -> tuple[InputFile, list[InputFile]]:
     return struct[0], doses
 
 
-def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve()
-
-
-def _read_source(dose: InputFile) -> Dataset:
-    assert dose.path is not None
-    with reading(dose.path):
-        source = open_dataset(dose.path, _SOURCE, defer=True)
-        if not text(source, "StudyInstanceUID"):
-            raise DicomError(
-                f"{dose.file}: StudyInstanceUID is absent; an object that refers to it would "
-                "belong to no study: export the dose again"
-            )
-    return source
-
-
-def _set_patient(ds: Any, identity: dict[str, str]) -> None:
-    for keyword, key in _PATIENT.items():
-        setattr(ds, keyword, identity.get(key, ""))
-    ds.PatientSex = ""
-    if not identity:
-        ds.PatientIdentityRemoved = "YES"
-        ds.DeidentificationMethod = "cordgap: name, identifier and birth date left out"
-
-
 def _plan_uids(case: Case, source: Dataset) -> list[str]:
     """The plan that the dose refers to, or else the one that was read."""
-    named = [text(item, "ReferencedSOPInstanceUID") for item in _plan_items(source)]
+    plans = items(source, "ReferencedRTPlanSequence")
+    named = [text(item, "ReferencedSOPInstanceUID") for item in plans]
     read = [f.sop_instance_uid for f in case.inputs if f.kind == "rtplan"]
     return [uid for uid in named if uid] or read
-
-
-def _plan_items(source: Dataset) -> list[Dataset]:
-    return items(source, "ReferencedRTPlanSequence")
-
-
-def _reference(sop_class_uid: str, sop_instance_uid: str) -> Any:
-    item: Any = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
-    return item
 
 
 def _dvh_item(result: StructureResult, dose_type: str) -> Any:
@@ -208,25 +164,3 @@ def _bins(dvh: DVH) -> tuple[float, FloatArray]:
     # What the metrics say of the whole structure, not what is left after round-off.
     volumes[0] = dvh.total_volume_cc
     return width, np.minimum.accumulate(volumes)
-
-
-def _seed(ds: Any, files: Sequence[InputFile]) -> str:
-    """Hash what the object says and what it was made from."""
-    hashed = hashlib.sha256("|".join(f.sop_instance_uid for f in files).encode())
-    hashed.update(ds.to_json().encode())
-    return hashed.hexdigest()
-
-
-def _save(ds: Any, path: Path) -> None:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta = meta
-    part = path.with_name(f".{path.name}.part")
-    try:
-        ds.save_as(part, enforce_file_format=True)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -25,6 +25,8 @@ _ROLE_COLOURS: dict[Role, str] = {
 # Which structures a picture shows besides cord, target and what has a limit.
 SHOWN_ROLES: tuple[Role, ...] = tuple(_ROLE_COLOURS)
 PRESENT, REQUIRED = GREY, VERMILION
+# What decompression removes, and the space around the cord that it clears.
+REMOVED, SHELL = YELLOW, "#BBBBBB"
 
 PNG_DPI = 150
 RC: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cordgap.analysis import CaseResult
@@ -34,7 +35,25 @@ def write_all(result: CaseResult, folder: str | Path, *, identify: bool = False)
     OptionError
         If the folder cannot be written; it is then as it was before.
     """
-    folder = Path(folder)
+    return write_contents(folder, report_contents(result, identify=identify))
+
+
+def write_contents(folder: str | Path, contents: Mapping[str, bytes | str]) -> list[Path]:
+    """Write what goes into a folder, by path inside it: all of it, or none.
+
+    Raises
+    ------
+    OptionError
+        If the folder cannot be written; it is then as it was before.
+    """
+    try:
+        return write_files(Path(folder), contents)
+    except OSError as error:
+        raise unwritable(Path(folder), error) from error
+
+
+def report_contents(result: CaseResult, *, identify: bool = False) -> dict[str, bytes | str]:
+    """Make every file of a report; the keys are paths inside its folder."""
     document = analysis_document(result, identify=identify)
     contents: dict[str, bytes | str] = {"result.json": to_json(document) + "\n"}
     contents |= csv_texts(document)
@@ -46,7 +65,4 @@ def write_all(result: CaseResult, folder: str | Path, *, identify: bool = False)
         contents[f"figures/{name}.png"] = figure_bytes(figure, "png")
     contents["report.html"] = page_html(result, identify=identify, figures=drawn)
     contents["report.pdf"] = document_pdf(result, identify=identify)
-    try:
-        return write_files(folder, contents)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    return contents
