@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import OptionError
+
+if TYPE_CHECKING:
+    from cordgap.analysis import CaseResult
+    from cordgap.report.write import Contents
 
 _NAMED = ("report.html", "report.pdf", "result.json", "view3d.html")
 
@@ -99,11 +103,32 @@ def analyze(
 
 @dataclass(frozen=True)
 class Exports:
-    """What is written beside the report."""
+    """What is written beside the report, at which separation."""
 
     dicom: bool = False
     mesh: bool = False
     at_mm: float | None = None
+
+    def contents(
+        self, result: CaseResult, report: Contents, identify: bool, notes: list[str]
+    ) -> Contents:
+        """Make the files, by path inside the report's folder; what was left out goes to notes."""
+        made: dict[str, bytes | str] = {}
+        if self.dicom:
+            from cordgap.export.bundle import dicom_contents
+
+            pdf = report["report.pdf"]
+            assert isinstance(pdf, bytes)
+            objects, said = dicom_contents(result, pdf, identify=identify, at_mm=self.at_mm)
+            made |= objects
+            notes += said
+        if self.mesh:
+            from cordgap.export.mesh import mesh_contents
+
+            meshes, said = mesh_contents(result, at_mm=self.at_mm)
+            made |= meshes
+            notes += said
+        return made
 
 
 def run_analysis(
@@ -130,15 +155,14 @@ def run_analysis(
     result = replace(result, findings=review(result))
     written: list[Path] = []
     if out is not None:
-        from cordgap.export.bundle import write_bundle
+        from cordgap.report.write import write_all
 
-        written, notes = write_bundle(
+        notes: list[str] = []
+        written = write_all(
             result,
             out,
             identify=options.identify,
-            dicom=exports.dicom,
-            mesh=exports.mesh,
-            at_mm=exports.at_mm,
+            more=lambda made: exports.contents(result, made, options.identify, notes),
         )
         if not quiet:
             for note in notes:

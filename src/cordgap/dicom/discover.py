@@ -49,7 +49,10 @@ _COMMON = (
     "FrameOfReferenceUID",
     "PatientID",
     "PatientName",
+    "Manufacturer",
 )
+# What cordgap writes beside a report must not be taken for a part of the plan.
+OWN_MANUFACTURER = "cordgap"
 _KEYWORDS: dict[Kind, tuple[str, ...]] = {
     "rtstruct": (
         *_COMMON,
@@ -115,6 +118,8 @@ class FileRecord:
         Fraction groups that a dose belongs to.
     fraction_groups : int
         Number of fraction groups of a plan.
+    derived : bool
+        Whether cordgap wrote it from a plan: it is used only where it is named.
     """
 
     kind: Kind
@@ -135,6 +140,7 @@ class FileRecord:
     beams: tuple[tuple[int, int], ...] = ()
     dose_groups: tuple[int, ...] = ()
     fraction_groups: int = 0
+    derived: bool = False
 
     @property
     def name(self) -> str:
@@ -385,6 +391,7 @@ def read_record(path: Path, kind: Kind | None = None) -> FileRecord:
             beams=_beams(plans),
             dose_groups=_dose_groups(plans),
             fraction_groups=len(items(ds, "FractionGroupSequence")),
+            derived=text(ds, "Manufacturer") == OWN_MANUFACTURER,
         )
 
 

@@ -171,7 +171,12 @@ def _ignored(found: Discovery, files: Selection, image: Image | None) -> tuple[I
     }
     lines = [
         IgnoredFile(
-            str(r), "holds the same object as another file" if r.path in copies else reasons[r.kind]
+            str(r),
+            "written by cordgap from a plan"
+            if r.derived
+            else "holds the same object as another file"
+            if r.path in copies
+            else reasons[r.kind],
         )
         for r in found.records
         if r.kind != "ct" and r.path not in used

@@ -80,7 +80,7 @@ def select_files(
     chosen_doses = tuple(r for o in rtdose if (r := _resolve(records, o, "rtdose")) is not None)
     chosen = [r for r in (chosen_struct, *chosen_doses, chosen_plan) if r is not None]
     _refuse_unreadable(scanned, chosen, need_dose=need_dose)
-    rt_files = [r for r in records if r.kind != "ct"]
+    rt_files = [r for r in records if r.kind != "ct" and (not r.derived or r in chosen)]
     records, notes = _without_copies(rt_files, chosen)
     copies = tuple(r for r in rt_files if r not in records)
     records, unknown = _one_patient(records, chosen, overrides)

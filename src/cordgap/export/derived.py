@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
 from cordgap.dicom.dataset import open_dataset, reading, text
+from cordgap.dicom.discover import OWN_MANUFACTURER
 from cordgap.errors import DicomError, OptionError
 
 _PATIENT = {
@@ -63,7 +64,7 @@ def start(source: Dataset, sop_class_uid: str, modality: str, identity: dict[str
     ds.SOPClassUID = sop_class_uid
     ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = ""
     ds.Modality = modality
-    ds.Manufacturer = ds.ManufacturerModelName = "cordgap"
+    ds.Manufacturer = ds.ManufacturerModelName = OWN_MANUFACTURER
     ds.SoftwareVersions = __version__
     ds.OperatorsName = ""
     for keyword, key in _PATIENT.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cordgap.analysis import CaseResult
@@ -14,7 +14,16 @@ from cordgap.report.sheets import csv_texts
 from cordgap.report.tables import analysis_document, to_json
 
 
-def write_all(result: CaseResult, folder: str | Path, *, identify: bool = False) -> list[Path]:
+Contents = Mapping[str, bytes | str]
+
+
+def write_all(
+    result: CaseResult,
+    folder: str | Path,
+    *,
+    identify: bool = False,
+    more: Callable[[Contents], Contents] | None = None,
+) -> list[Path]:
     """Write result.json, report.html, report.pdf, the CSV files and figures/.
 
     Parameters
@@ -24,6 +33,8 @@ def write_all(result: CaseResult, folder: str | Path, *, identify: bool = False)
         Made if it is not there; files of the same names are replaced.
     identify : bool
         Whether the patient's identity is written into JSON, page and PDF.
+    more : callable, optional
+        Makes further files from those of the report; the folder gets all of them, or none.
 
     Returns
     -------
@@ -35,25 +46,7 @@ def write_all(result: CaseResult, folder: str | Path, *, identify: bool = False)
     OptionError
         If the folder cannot be written; it is then as it was before.
     """
-    return write_contents(folder, report_contents(result, identify=identify))
-
-
-def write_contents(folder: str | Path, contents: Mapping[str, bytes | str]) -> list[Path]:
-    """Write what goes into a folder, by path inside it: all of it, or none.
-
-    Raises
-    ------
-    OptionError
-        If the folder cannot be written; it is then as it was before.
-    """
-    try:
-        return write_files(Path(folder), contents)
-    except OSError as error:
-        raise unwritable(Path(folder), error) from error
-
-
-def report_contents(result: CaseResult, *, identify: bool = False) -> dict[str, bytes | str]:
-    """Make every file of a report; the keys are paths inside its folder."""
+    folder = Path(folder)
     document = analysis_document(result, identify=identify)
     contents: dict[str, bytes | str] = {"result.json": to_json(document) + "\n"}
     contents |= csv_texts(document)
@@ -65,4 +58,9 @@ def report_contents(result: CaseResult, *, identify: bool = False) -> dict[str, 
         contents[f"figures/{name}.png"] = figure_bytes(figure, "png")
     contents["report.html"] = page_html(result, identify=identify, figures=drawn)
     contents["report.pdf"] = document_pdf(result, identify=identify)
-    return contents
+    if more is not None:
+        contents |= more(contents)
+    try:
+        return write_files(folder, contents)
+    except OSError as error:
+        raise unwritable(folder, error) from error
