@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
@@ -86,21 +86,33 @@ def reference(sop_class_uid: str, sop_instance_uid: str) -> Any:
     return item
 
 
-def finished(ds: Any, files: Sequence[InputFile]) -> bytes:
+def finished(ds: Any, files: Sequence[InputFile], *, long_values: bool = False) -> bytes:
     """Give a dataset its UIDs, and return it as a DICOM file.
 
     The UIDs are hashes of what the object says and of the UIDs that it was made from: the same
     input gives the same object, another one never shares its UID.
+
+    Parameters
+    ----------
+    long_values : bool
+        Implicit in place of Explicit VR Little Endian, in which a decimal string ends at 65 534
+        bytes: a long contour has more.
     """
+    syntax = ImplicitVRLittleEndian if long_values else ExplicitVRLittleEndian
+    ds.SOPInstanceUID = ds.SeriesInstanceUID = "0.0"
     hashed = hashlib.sha256("|".join(f.sop_instance_uid for f in files).encode())
-    hashed.update(ds.to_json().encode())
+    hashed.update(_saved(ds, syntax))
     seed = hashed.hexdigest()
     ds.SOPInstanceUID = str(generate_uid(entropy_srcs=[seed, "instance"]))
     ds.SeriesInstanceUID = str(generate_uid(entropy_srcs=[seed, "series"]))
+    return _saved(ds, syntax)
+
+
+def _saved(ds: Any, syntax: UID) -> bytes:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = ds.SOPClassUID
     meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     ds.file_meta = meta
     buffer = BytesIO()
     ds.save_as(buffer, enforce_file_format=True)

@@ -264,7 +264,7 @@ def _trimesh(body: Body) -> Any:
 
     rgb = [int(body.colour[i : i + 2], 16) for i in (1, 3, 5)]
     opacity = {"cord": 255, "target": 110, "removed": 200}[body.kind]
-    mesh = trimesh.Trimesh(body.vertices_mm, body.faces, process=True, validate=True)
+    mesh = trimesh.Trimesh(body.vertices_mm, body.faces, process=False)
     mesh.visual = trimesh.visual.TextureVisuals(
         material=trimesh.visual.material.PBRMaterial(
             baseColorFactor=[*rgb, opacity],

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from cordgap._version import __version__
 from cordgap.analysis import CaseResult
@@ -112,7 +114,7 @@ def rtstruct_bytes(
     ds.ROIContourSequence = [_contours_item(n, roi, source) for n, roi in numbered]
     ds.RTROIObservationsSequence = [_observation_item(n, roi) for n, roi in numbered]
     ds.ApprovalStatus = "UNAPPROVED"
-    return finished(ds, [struct]), notes
+    return finished(ds, [struct], long_values=True), notes
 
 
 def _frame(source: Dataset, rois: Sequence[Roi], struct: InputFile, default: str | None) -> Any:
@@ -202,10 +204,17 @@ def _contours_item(number: int, roi: Roi, source: Dataset) -> Any:
             if thickness:
                 contour.ContourSlabThickness = decimal(thickness)
             contour.NumberOfContourPoints = len(ring)
-            contour.ContourData = decimals(np.c_[ring, np.full(len(ring), z)].ravel())
+            contour[Tag(_CONTOUR_DATA)] = _contour_data(ring, z)
             contours.append(contour)
     item.ContourSequence = contours
     return item
+
+
+def _contour_data(ring: FloatArray, z_mm: float) -> RawDataElement:
+    """Coordinates as bytes: one decimal-string object a number costs seconds."""
+    words = "\\".join(decimals(np.c_[ring, np.full(len(ring), z_mm)].ravel())).encode("ascii")
+    words += b" " * (len(words) % 2)
+    return RawDataElement(Tag(_CONTOUR_DATA), "DS", len(words), words, 0, True, True)
 
 
 def _observation_item(number: int, roi: Roi) -> Any:
