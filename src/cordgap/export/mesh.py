@@ -148,14 +148,7 @@ def closed_surface(field: FloatArray, lattice: Lattice) -> tuple[FloatArray, NDA
 
 
 def bodies_of(result: CaseResult, separation_mm: float | None) -> tuple[Body, ...]:
-    """Closed surfaces of cord, target and, at a separation, what is removed.
-
-    Raises
-    ------
-    OptionError
-        When the extra ``cordgap[mesh]`` is missing, or the result has no cord and target.
-    """
-    _require_extra()
+    """Closed surfaces of cord, target and, at a separation, what is removed."""
     pair = pair_of(result, separation_mm or 0.0)
     assert result.cord is not None
     assert result.target is not None
@@ -241,9 +234,12 @@ def mesh_contents(
     Raises
     ------
     OptionError
-        When the extra ``cordgap[mesh]`` is missing, or the result has no cord and target.
+        When the extra ``cordgap[mesh]`` is missing, or ``at_mm`` makes no sense.
     """
+    _require_extra()
     wanted = separations_of(result, at_mm)
+    if result.separation is None:
+        return {}, (f"no meshes and no 3D view: {result.separation_reason}",)
     separation = wanted[-1] if wanted else None
     bodies = bodies_of(result, separation)
     notes = []

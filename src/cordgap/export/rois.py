@@ -57,7 +57,7 @@ class Pair:
 
 
 def separations_of(result: CaseResult, at_mm: float | None = None) -> tuple[float, ...]:
-    """Separations at which something is written: one asked for, or the required one and what to make.
+    """Separations at which something is written: ``at_mm``, or the required one and what to make.
 
     Raises
     ------
@@ -79,17 +79,10 @@ def separations_of(result: CaseResult, at_mm: float | None = None) -> tuple[floa
 
 
 def pair_of(result: CaseResult, reach_mm: float) -> Pair:
-    """Build cord and target, the surface of the cord as far as ``reach_mm`` from the target needs.
-
-    Raises
-    ------
-    OptionError
-        When the result has no cord, no target, or no separation.
-    """
-    if result.cord is None or result.target is None or result.separation is None:
-        raise OptionError(
-            f"there is no target left by decompression to write: {result.separation_reason}"
-        )
+    """Build cord and target of a result with a separation, and the cord's surface around it."""
+    assert result.cord is not None
+    assert result.target is not None
+    assert result.separation is not None
     settings = result.settings
     cord = build_solid(result.cord.structure, between=settings.between, ends=settings.ends)
     target = build_solid(result.target.structure, between=settings.between, ends=settings.ends)
@@ -120,7 +113,13 @@ def derived_rois(
     taken = {s.roi_name.strip().casefold() for s in result.case.structures}
     rois: list[Roi] = []
     notes: list[str] = []
-    if not separations_mm:
+    if result.separation is None:
+        notes.append(
+            "what is removed and left, and the shell, are not written: "
+            f"{result.separation_reason}"
+        )
+        separations_mm = ()
+    elif not separations_mm:
         notes.append(
             "no required separation is known: what is removed and left, and the shell, are not "
             "written; choose a separation with --at MM"
@@ -133,7 +132,8 @@ def derived_rois(
             found, missing = _at(result, pair, separation, taken)
             rois += found
             notes += missing
-    if result.cord is not None and result.cord.structure.status == "ok":
+    # A margin around a canal or a PRV would be no PRV of the cord.
+    if result.cord is not None and result.cord.structure.role in ("cord", "other"):
         rois.append(_prv(result, result.cord.structure, taken))
     return tuple(rois), tuple(notes)
 

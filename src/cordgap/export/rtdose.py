@@ -103,8 +103,9 @@ def dvh_dose_bytes(
     ds.PositionReferenceIndicator = ""
     ds.DoseUnits = "GY"
     ds.DoseType = case.dose_type
+    # A part of the plan has to say which one; the histograms are of what was taken for the plan.
     summed = text(source, "DoseSummationType")
-    ds.DoseSummationType = "PLAN" if len(doses) > 1 or not summed else summed
+    ds.DoseSummationType = "MULTI_PLAN" if summed == "MULTI_PLAN" and len(doses) == 1 else "PLAN"
     ds.DoseComment = f"DVHs by cordgap {__version__} {comment}".strip()[:64]
     plans = _plan_uids(case, source)
     if plans:
