@@ -23,9 +23,15 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "dicompylercore": {"check"},
+    "contourpy": {"separation"},
+    "skimage": {"export"},
+    "trimesh": {"export"},
 }
 # Start-up must not pay for these: they are imported where they are used.
-LATE = ("matplotlib", "mpl_toolkits", "jinja2", "scipy", "shapely", "dicompylercore", "numba")
+LATE = (
+    "matplotlib", "mpl_toolkits", "jinja2", "scipy", "shapely", "dicompylercore", "numba",
+    "contourpy", "skimage", "trimesh",
+)  # fmt: skip
 LONGEST = 500
 FILES = sorted(SOURCE.rglob("*.py"))
 

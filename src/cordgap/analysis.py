@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 
 from cordgap._version import __version__
 from cordgap.case.case import Case, Prescription
@@ -44,6 +45,8 @@ from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import CordGoal, Method, Separation
 from cordgap.separation.select import Choice, choose_cord, choose_target
+
+_NOTEBOOK = "cordgap.report.notebook"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ class CaseResult:
     separation_reason: str | None
     findings: tuple[Finding, ...]
     cordgap_version: str = field(default=__version__)
+
+    def __repr__(self) -> str:
+        """Say which plan, and the answer: all of it would be thousands of lines."""
+        s = self.separation
+        answer = "not evaluable" if s is None else f"{s.required_separation_mm} mm, {s.status}"
+        return f"<CaseResult of case {self.case.case_id}: required separation {answer}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the name of who draws it is all that a value knows of reports."""
+        html: str = import_module(_NOTEBOOK).result_html(self)
+        return html
 
     @property
     def warnings(self) -> tuple[Finding, ...]:

@@ -16,13 +16,13 @@ from cordgap.dvh.surface import surface_of
 from cordgap.errors import OptionError
 from cordgap.export.mesh import (
     LATTICE_MM,
+    MAX_POINTS,
+    _body,
     beyond_sextants,
     bodies_of,
-    closed_surface,
     enclosed_cc,
     lattice_around,
     mesh_contents,
-    signed_field,
 )
 
 # What the project promises of a printed volume.
@@ -90,22 +90,26 @@ def test_only_what_surgery_reaches_is_removed(reached):
     assert mesh.is_watertight
 
 
-def test_a_thin_and_a_round_body():
+@pytest.mark.parametrize(("radius_mm", "step_mm"), [(0.9, 1.0), (2.5, 1.0), (30.0, 3.0)])
+def test_thin_and_large_bodies_keep_their_volume(radius_mm, step_mm):
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-    for radius, levels in ((0.9, np.arange(0, 6, 1.0)), (30.0, np.arange(0, 90, 3.0))):
-        circles = [
-            np.c_[radius * np.cos(angle), radius * np.sin(angle), np.full(180, z)] for z in levels
-        ]
-        solid = build_solid(structure_from_contours(1, "x", circles))
-        lattice = lattice_around(*solid.bounds_mm, LATTICE_MM)
-        assert np.prod(lattice.shape) < 3.3e6
-        vertices, faces = closed_surface(signed_field(surface_of(solid), lattice), lattice)
-        mesh = trimesh.Trimesh(vertices, faces)
-        assert mesh.is_watertight
-        assert enclosed_cc(vertices, faces) == pytest.approx(mesh.volume / 1000, rel=1e-6)
-        # The edges of the ends are cut by up to an eighth of a squared step along their length.
-        cut = 2 * 2 * np.pi * radius * lattice.step_mm**2 / 2 / 1000
-        assert mesh.volume / 1000 == pytest.approx(solid.volume_cc, rel=0.002, abs=cut)
+    x, y = radius_mm * np.cos(angle), radius_mm * np.sin(angle)
+    levels = step_mm * np.arange(30)
+    structure = structure_from_contours(1, "x", [np.c_[x, y, np.full(180, z)] for z in levels])
+    solid = build_solid(structure)
+    body = _body("cord", "x", "#000000", surface_of(solid))
+    mesh = trimesh.Trimesh(body.vertices_mm, body.faces)
+    assert mesh.is_watertight
+    assert enclosed_cc(body.vertices_mm, body.faces) == pytest.approx(mesh.volume / 1000, rel=1e-6)
+    assert mesh.volume / 1000 == pytest.approx(solid.volume_cc, rel=VOLUME)
+    assert body.volume_cc == solid.volume_cc
+    assert np.prod(lattice_around(*solid.bounds_mm, 0.1).shape) < 1.2 * MAX_POINTS  # and two steps around
+
+
+def test_a_mesh_that_misses_the_volume_is_named(ring, monkeypatch):
+    monkeypatch.setattr("cordgap.export.mesh.MAX_POINTS", 3000)
+    _, notes = mesh_contents(ring)
+    assert any("the mesh of removed at 3.0 mm encloses" in note for note in notes)
 
 
 def test_distance_to_sextants(ring):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,5 +83,5 @@ def test_page_is_one_file(page_file, ring):
     assert "default-src 'none'" in text
     assert "<link" not in text
     assert 'src="' not in text.split("<script")[0]
-    named = replace(ring, separation=None, separation_reason="no target")
-    assert "no separation is known" in view_html(named, [], None)
+    body = Body("cord", "c", "#0072B2", np.eye(3), np.array([[0, 1, 2]]), 0.0)
+    assert "no separation is known" in view_html(ring, [body], None)

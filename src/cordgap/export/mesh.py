@@ -11,7 +11,7 @@ Lewiner et al. 2003, doi:10.1080/10867651.2003.10487582, as in scikit-image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -27,6 +27,7 @@ from cordgap.report.style import REMOVED, role_colour
 from cordgap.report.view3d import Body, view_html
 from cordgap.separation.gap import direction_deg
 from cordgap.separation.result import GapMap
+from cordgap.separation.sections import split_target
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -35,6 +36,9 @@ BoolArray = NDArray[np.bool_]
 LATTICE_MM = 0.5
 FINE_LATTICE_MM = 0.25
 MAX_POINTS = 3_000_000
+# A surface on a lattice cuts corners: where it encloses less by this share, the lattice is refined.
+VOLUME_FRACTION = 0.005
+_HALVINGS = 2
 # Less is what is left where two surfaces touch, or the thin end of a wedge between lattice points.
 MIN_PIECE_MM3 = 1.0
 # Distances are at least this share of a step: a surface through a lattice point is not closed.
@@ -167,9 +171,37 @@ def bodies_of(result: CaseResult, separation_mm: float | None) -> tuple[Body, ..
 
 
 def _body(kind: str, name: str, colour: str, surface: Surface) -> Body:
-    lattice = lattice_around(*surface.solid.bounds_mm, LATTICE_MM)
-    vertices, faces = closed_surface(signed_field(surface, lattice), lattice)
-    return Body(kind, name, colour, vertices, faces, surface.solid.volume_cc)
+    solid = surface.solid
+
+    def closed(step_mm: float) -> _Closed:
+        lattice = lattice_around(*solid.bounds_mm, step_mm)
+        return _Closed(*closed_surface(signed_field(surface, lattice), lattice), lattice.step_mm)
+
+    found = _refined_until(closed, LATTICE_MM, solid.volume_cc)
+    return Body(kind, name, colour, found.vertices_mm, found.faces, solid.volume_cc)
+
+
+@dataclass(frozen=True, eq=False)
+class _Closed:
+    """A closed surface and the step of the lattice that it was found on."""
+
+    vertices_mm: FloatArray
+    faces: NDArray[np.int64]
+    step_mm: float
+
+
+def _refined_until(closed: Callable[[float], _Closed], step_mm: float, volume_cc: float) -> _Closed:
+    """Halve the step until the surface encloses the volume, or the lattice has no more points."""
+    found = closed(step_mm)
+    for _ in range(_HALVINGS):
+        off = abs(enclosed_cc(found.vertices_mm, found.faces) - volume_cc)
+        if off <= VOLUME_FRACTION * volume_cc:
+            break
+        finer = closed(found.step_mm / 2)
+        if finer.step_mm > 0.9 * found.step_mm:
+            break
+        found = finer
+    return found
 
 
 def enclosed_cc(vertices: FloatArray, faces: NDArray[np.int64]) -> float:
@@ -178,30 +210,51 @@ def enclosed_cc(vertices: FloatArray, faces: NDArray[np.int64]) -> float:
     return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6000.0
 
 
-def _removed(
-    result: CaseResult, pair: Pair, target: Surface, separation_mm: float
-) -> Body | None:
+def _removed(result: CaseResult, pair: Pair, target: Surface, separation_mm: float) -> Body | None:
     assert result.separation is not None
+    gaps = result.separation.map
     lower, upper = pair.target.bounds_mm
     cord_points = pair.cord_surface.points_mm
     lower = np.maximum(lower, cord_points.min(axis=0) - separation_mm)
     upper = np.minimum(upper, cord_points.max(axis=0) + separation_mm)
-    if (lower >= upper).any():
+    volume_cc = _removed_cc(pair, gaps, separation_mm)
+    if (lower >= upper).any() or 1000.0 * volume_cc < MIN_PIECE_MM3:
         return None
-    lattice = lattice_around(lower, upper, FINE_LATTICE_MM)
-    field = signed_field(target, lattice)
-    where = field < 2.0 * lattice.step_mm
-    field = np.maximum(field, within_field(pair.cord_surface, lattice, separation_mm, where))
-    if not all(pair.clearable):
-        points = lattice.points(np.ones(lattice.shape, dtype=bool))
-        beyond = beyond_sextants(points, result.separation.map, pair.clearable)
-        field = np.maximum(field, beyond.reshape(lattice.shape))
-    _drop_crumbs(field, lattice)
-    if not (field < 0).any():
+
+    def closed(step_mm: float) -> _Closed:
+        lattice = lattice_around(lower, upper, step_mm)
+        field = signed_field(target, lattice)
+        where = field < 2.0 * lattice.step_mm
+        field = np.maximum(field, within_field(pair.cord_surface, lattice, separation_mm, where))
+        if not all(pair.clearable):
+            points = lattice.points(np.ones(lattice.shape, dtype=bool))
+            beyond = beyond_sextants(points, gaps, pair.clearable)
+            field = np.maximum(field, beyond.reshape(lattice.shape))
+        _drop_crumbs(field, lattice)
+        if not (field < 0).any():
+            return _Closed(np.zeros((1, 3)), np.zeros((0, 3), dtype=np.int64), lattice.step_mm)
+        return _Closed(*closed_surface(field, lattice), lattice.step_mm)
+
+    found = _refined_until(closed, FINE_LATTICE_MM, volume_cc)
+    if not len(found.faces):
         return None
-    vertices, faces = closed_surface(field, lattice)
     name = f"removed at {separation_mm:.1f} mm"
-    return Body("removed", name, REMOVED, vertices, faces, enclosed_cc(vertices, faces))
+    return Body("removed", name, REMOVED, found.vertices_mm, found.faces, volume_cc)
+
+
+def _removed_cc(pair: Pair, gaps: GapMap, separation_mm: float) -> float:
+    """Volume removed, from the cross-section in the middle of every layer of the target."""
+    bottom = np.array([layer.bottom_mm for layer in pair.target.layers])
+    top = np.array([layer.top_mm for layer in pair.target.layers])
+    splits = split_target(
+        pair.target,
+        pair.cord_surface,
+        separation_mm,
+        z_mm=0.5 * (bottom + top),
+        gaps=gaps,
+        clearable=pair.clearable,
+    )
+    return float(np.dot([s.removed.area for s in splits], top - bottom)) / 1000.0
 
 
 def _drop_crumbs(field: FloatArray, lattice: Lattice) -> None:
@@ -246,6 +299,13 @@ def mesh_contents(
     if len(bodies) == 2:
         why = "nothing is closer" if separation and resection_known(result) else "it is not known"
         notes.append(f"no mesh of what is removed: {why}")
+    for body in bodies:
+        enclosed = enclosed_cc(body.vertices_mm, body.faces)
+        if abs(enclosed - body.volume_cc) > 2 * VOLUME_FRACTION * body.volume_cc:
+            notes.append(
+                f"the mesh of {body.name} encloses {enclosed:.3f} cc of {body.volume_cc:.3f}: it is "
+                "too thin, or too large, for the lattice"
+            )
     meshes = {body.kind: _trimesh(body) for body in bodies}
     contents: dict[str, bytes | str] = {
         f"mesh/{kind}.stl": _exported(mesh, "stl") for kind, mesh in meshes.items()
