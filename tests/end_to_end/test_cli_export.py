@@ -51,7 +51,6 @@ def test_everything_from_a_zip_at_a_chosen_separation(tmp_path):
         (["--mesh"], "need --out DIR"),
         (["--at", "3"], "give one of them too"),
         (["--dicom", "--at", "30", "--out", "OUT"], "expected above 0 and at most"),
-        (["--dicom", "--at", "nan", "--out", "OUT"], "expected above 0 and at most"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words, message, tmp_path):

@@ -103,7 +103,9 @@ def test_thin_and_large_bodies_keep_their_volume(radius_mm, step_mm):
     assert enclosed_cc(body.vertices_mm, body.faces) == pytest.approx(mesh.volume / 1000, rel=1e-6)
     assert mesh.volume / 1000 == pytest.approx(solid.volume_cc, rel=VOLUME)
     assert body.volume_cc == solid.volume_cc
-    assert np.prod(lattice_around(*solid.bounds_mm, 0.1).shape) < 1.2 * MAX_POINTS  # and two steps around
+    assert (
+        np.prod(lattice_around(*solid.bounds_mm, 0.1).shape) < 1.2 * MAX_POINTS
+    )  # and two steps around
 
 
 def test_a_mesh_that_misses_the_volume_is_named(ring, monkeypatch):

@@ -1,4 +1,4 @@
-"""Derived structures: conformant, on the planes of the original, and the volumes that were meant."""
+"""Derived structures: conformant, on the planes of the original, of the volumes that were meant."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def test_volumes_are_those_of_the_result(ring, regions):
     target = build_solid(ring.target.structure).volume_cc
     at = {p.separation_mm: p.resection_cc for p in s.curve}
     for word, resected in (("2.2mm", s.resection_cc), ("3.0mm", at[3.0])):
-        removed, left = volume_cc(regions[f"CG_Resect_{word}"]), volume_cc(regions[f"CG_Remain_{word}"])
+        removed, left = (
+            volume_cc(regions[f"CG_Resect_{word}"]),
+            volume_cc(regions[f"CG_Remain_{word}"]),
+        )
         assert removed == pytest.approx(resected, rel=VOLUME)
         assert left == pytest.approx(target - resected, rel=VOLUME)
         assert removed + left == pytest.approx(target, rel=1e-5)
@@ -147,7 +150,7 @@ def test_the_same_input_gives_the_same_object(ring):
     assert first == rtstruct_bytes(ring)[0]
     other = pydicom.dcmread(_file(rtstruct_bytes(ring, at_mm=4.0)[0]))
     assert other.SOPInstanceUID != pydicom.dcmread(_file(first)).SOPInstanceUID
-    assert [i.ROIName for i in other.StructureSetROISequence][0] == "CG_Resect_4.0mm"
+    assert other.StructureSetROISequence[0].ROIName == "CG_Resect_4.0mm"
 
 
 def _file(data):
@@ -242,7 +245,9 @@ def test_names_are_unique_and_short():
 @pytest.mark.parametrize("name", ["structures.dcm", "dvh.dcm", "report.dcm"])
 def test_dciodvfy_finds_no_error(written, debian, name):
     program = debian("dciodvfy", "dicom3tools")
-    done = subprocess.run([program, str(written[0] / name)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, str(written[0] / name)], capture_output=True, text=True, check=False
+    )
     said = (done.stdout + done.stderr).splitlines()
     assert any(line in ("RTStructureSet", "RTDose", "EncapsulatedPDF") for line in said)
     assert not [line for line in said if line.startswith("Error")]
@@ -254,7 +259,9 @@ def test_dciodvfy_does_find_errors(written, debian, tmp_path):
     del ds.StructureSetLabel
     ds.save_as(tmp_path / "bad.dcm")
     program = debian("dciodvfy", "dicom3tools")
-    done = subprocess.run([program, str(tmp_path / "bad.dcm")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, str(tmp_path / "bad.dcm")], capture_output=True, text=True, check=False
+    )
     assert "Error" in done.stdout + done.stderr
 
 

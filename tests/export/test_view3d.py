@@ -20,7 +20,9 @@ def page_file(ring, tmp_path_factory):
     bodies = [
         Body(kind, name, colour, corners + 12.0 * n, faces, 0.5)
         for n, (kind, name, colour) in enumerate(
-            zip(("cord", "target", "removed"), NAMES, ("#0072B2", "#D55E00", "#F0E442"), strict=True)
+            zip(
+                ("cord", "target", "removed"), NAMES, ("#0072B2", "#D55E00", "#F0E442"), strict=True
+            )
         )
     ]
     path = tmp_path_factory.mktemp("view") / "view3d.html"

@@ -137,7 +137,7 @@ def run_analysis(
     out: Path | None,
     json: bool,
     quiet: bool,
-    exports: Exports = Exports(),  # noqa: B008
+    exports: Exports = Exports(),
 ) -> int:
     """Read, analyse, write and print; return the exit code."""
     from dataclasses import replace

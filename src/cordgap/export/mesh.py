@@ -70,11 +70,11 @@ def lattice_around(lower: FloatArray, upper: FloatArray, step_mm: float) -> Latt
     """Lay a lattice around a box, coarser than asked for where it would have too many points."""
     extent = upper - lower + 4 * step_mm
     step = max(step_mm, float((np.prod(extent) / MAX_POINTS) ** (1 / 3)))
-    axes = [
+    x, y, z = (
         np.arange(lo - 2 * step, hi + 3 * step, step)
         for lo, hi in zip(lower.tolist(), upper.tolist(), strict=True)
-    ]
-    return Lattice(*axes, step)
+    )
+    return Lattice(x, y, z, step)
 
 
 def signed_field(surface: Surface, lattice: Lattice) -> FloatArray:
@@ -95,7 +95,9 @@ def signed_field(surface: Surface, lattice: Lattice) -> FloatArray:
     return field
 
 
-def within_field(cord: Surface, lattice: Lattice, distance_mm: float, where: BoolArray) -> FloatArray:
+def within_field(
+    cord: Surface, lattice: Lattice, distance_mm: float, where: BoolArray
+) -> FloatArray:
     """Distance to the cord minus ``distance_mm`` at marked points, exact near 0; else far."""
     coarse = tuple(axis[::_EVERY] for axis in (lattice.z_mm, lattice.y_mm, lattice.x_mm))
     step = lattice.step_mm * _EVERY
@@ -108,7 +110,7 @@ def within_field(cord: Surface, lattice: Lattice, distance_mm: float, where: Boo
     field = _refined(rough, lattice.shape)
     near = where & (np.abs(field) <= band)
     exact = cord.distance_mm(lattice.points(near), limit_mm=limit) - distance_mm
-    field[near] = np.minimum(exact, limit)
+    field[near] = np.clip(exact, -limit, limit)
     return field
 
 
@@ -303,8 +305,8 @@ def mesh_contents(
         enclosed = enclosed_cc(body.vertices_mm, body.faces)
         if abs(enclosed - body.volume_cc) > 2 * VOLUME_FRACTION * body.volume_cc:
             notes.append(
-                f"the mesh of {body.name} encloses {enclosed:.3f} cc of {body.volume_cc:.3f}: it is "
-                "too thin, or too large, for the lattice"
+                f"the mesh of {body.name} encloses {enclosed:.3f} cc of {body.volume_cc:.3f}: the body "
+                "is too thin, or too large, for the lattice"
             )
     meshes = {body.kind: _trimesh(body) for body in bodies}
     contents: dict[str, bytes | str] = {

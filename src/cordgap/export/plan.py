@@ -393,4 +393,5 @@ def decimal(value: float) -> str:
 
 
 def decimals(values: FloatArray | list[float]) -> list[str]:
+    """Decimal strings of many values."""
     return [decimal(value) for value in values]

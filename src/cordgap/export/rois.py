@@ -115,8 +115,7 @@ def derived_rois(
     notes: list[str] = []
     if result.separation is None:
         notes.append(
-            "what is removed and left, and the shell, are not written: "
-            f"{result.separation_reason}"
+            f"what is removed and left, and the shell, are not written: {result.separation_reason}"
         )
         separations_mm = ()
     elif not separations_mm:
@@ -243,7 +242,7 @@ def keyhole(polygon: BaseGeometry) -> FloatArray:
     holes = [np.asarray(h.coords, dtype=np.float64)[:-1, :2] for h in solid.interiors]
     while holes:
         tree = cKDTree(ring)
-        reach = [tree.query(hole) for hole in holes]
+        reach = [tuple(np.atleast_1d(found) for found in tree.query(hole)) for hole in holes]
         nearest = int(np.argmin([distance.min() for distance, _ in reach]))
         distance, index = reach[nearest]
         hole = holes.pop(nearest)

@@ -97,7 +97,7 @@ def dvh_dose_bytes(
         raise OptionError("no structure is wholly inside the dose grid: there is no DVH to write")
     source = read_source(doses[0], _SOURCE)
     ds = start(source, RTDOSE_STORAGE, "RTDOSE", case.identity if identify else {})
-    # No InstanceNumber: it belongs to the General Image Module, which an object without a grid lacks.
+    # No InstanceNumber: it is of the General Image Module, which an object without a grid lacks.
     ds.SeriesDescription = "DVHs by cordgap, no dose grid"
     ds.FrameOfReferenceUID = text(source, "FrameOfReferenceUID") or case.frame_of_reference_uid
     ds.PositionReferenceIndicator = ""

@@ -103,8 +103,8 @@ def rtstruct_bytes(
     ds.StructureSetLabel = "cordgap"
     ds.StructureSetName = "Separation of tumour from cord"
     ds.StructureSetDescription = (
-        f"Derived by cordgap {__version__}; research and second-check use, not for planning without "
-        "review"
+        f"Derived by cordgap {__version__}; research and second-check use, not for planning "
+        "without review"
     )
     ds.StructureSetDate = ds.StructureSetTime = ""
     ds.ReferencedFrameOfReferenceSequence = [frame]

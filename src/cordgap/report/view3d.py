@@ -1,4 +1,4 @@
-"""An interactive view of closed surfaces: one file that works offline and asks nobody for anything."""
+"""An interactive view of closed surfaces: one file that works offline."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from cordgap.report.page import page_html
 from cordgap.report.sheets import csv_texts
 from cordgap.report.tables import analysis_document, to_json
 
-
 Contents = Mapping[str, bytes | str]
 
 

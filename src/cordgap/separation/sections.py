@@ -7,6 +7,7 @@ it was drawn. What is removed is the intersection of the two, what is left the d
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,7 +87,7 @@ def regions_within(
 def _polygon(points: FloatArray, offsets: NDArray[np.uint32]) -> BaseGeometry:
     import shapely
 
-    rings = [points[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    rings = [points[a:b] for a, b in itertools.pairwise(offsets)]
     return shapely.make_valid(shapely.Polygon(rings[0], rings[1:]))
 
 
@@ -111,7 +112,7 @@ def _distance_fields(
         near |= np.abs(fields - distance) <= _BAND_MM
     k, j, i = np.nonzero(near)
     exact = cord.distance_mm(np.c_[x[i], y[j], z_mm[k]], limit_mm=reach + 2.0)
-    fields[k, j, i] = np.minimum(exact, reach + 2.0)
+    fields[k, j, i] = np.clip(exact, -reach - 1.0, reach + 2.0)
     return x, y, fields
 
 
