@@ -8,6 +8,7 @@ plan and structure set hold another word, since they are shown where files must 
 from __future__ import annotations
 
 import base64
+import binascii
 import itertools
 import json
 import logging
@@ -15,6 +16,7 @@ import re
 import shutil
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -130,7 +132,9 @@ def readable(data: bytes) -> str:
     """Text of a file: as it is, and what is packed inside."""
     text = data.decode("latin-1")
     for packed in re.findall(rb"base64,([A-Za-z0-9+/=]+)", data):
-        text += "\n" + readable(base64.b64decode(packed))
+        # A script may hold the word alone.
+        with suppress(binascii.Error):
+            text += "\n" + readable(base64.b64decode(packed))
     for start in (m.end() for m in re.finditer(rb"stream\r?\n", data)):
         try:
             inner = zlib.decompressobj().decompress(data[start:]).decode("latin-1")
@@ -222,7 +226,9 @@ def test_verbs(cordgap, example, words, form):
 
 
 def test_reports(cordgap, example, tmp_path):
-    ran = cordgap("analyze", example, "--out", tmp_path / OUT / "report", "--json", "-vv")
+    ran = cordgap(
+        "analyze", example, "--out", tmp_path / OUT / "report", "--json", "-vv", "--dicom", "--mesh",
+    )  # fmt: skip
     assert ran.code == 1
     assert {"result.json", "report.html", "report.pdf", "dvh.csv", "figures/axial.png"} <= set(
         ran.files
@@ -230,13 +236,14 @@ def test_reports(cordgap, example, tmp_path):
     assert_silent(ran)
     assert not ran.leaks(OUT)
     # The text of the files can be read, so that not finding anything means something.
-    for name in ("result.json", "report.html", "report.pdf", "dvh.csv"):
+    texts = ("result.json", "report.html", "report.pdf", "dvh.csv", "dicom/structures.dcm")
+    for name in (*texts, "view3d.html"):
         assert "SpinalCord" in ran.files[name], name
     assert "cordgap" in ran.files["figures/axial.png"]
 
 
 def test_identify_shows_name_and_identifier(cordgap, example, tmp_path):
-    ran = cordgap("analyze", example, "--out", tmp_path / OUT, "--identify", "-q")
+    ran = cordgap("analyze", example, "--out", tmp_path / OUT, "--identify", "-q", "--dicom")
     name = f"{CANARY}{tag_for_keyword('PatientName'):08X}"
     number = f"{CANARY}{tag_for_keyword('PatientID'):08X}"
     for file in ("result.json", "report.html", "report.pdf"):
@@ -245,7 +252,9 @@ def test_identify_shows_name_and_identifier(cordgap, example, tmp_path):
     # The folder that the user typed is named on the terminal, and nowhere else.
     assert {place.partition(":")[0] for place in ran.leaks(OUT)} == {"stdout"}
     # Asked for are these, and nothing else; the terminal, pictures and tables stay without.
-    reports = {"result.json", "report.html", "report.pdf"}
+    objects = {f"dicom/{file}.dcm" for file in ("structures", "dvh", "report")}
+    assert all(name in ran.files[file] and number in ran.files[file] for file in objects)
+    reports = {"result.json", "report.html", "report.pdf", *objects}
     for place, text in {"stdout": ran.out, "stderr": ran.err, **ran.files}.items():
         found = set(re.findall(rf"{CANARY}[0-9A-F]{{8}}", text))
         assert found <= ({name, number} if place in reports else set()), place

@@ -185,7 +185,8 @@ def test_nan_becomes_null(result: CaseResult) -> None:
 
 def test_tables_import_neither_matplotlib_nor_jinja2() -> None:
     code = "import sys, cordgap.report.tables, cordgap.report.sentence, cordgap.report.write\n"
-    code += "print([m for m in ('matplotlib', 'jinja2', 'pydicom') if m in sys.modules])"
+    heavy = ("matplotlib", "jinja2", "pydicom", "contourpy", "skimage", "trimesh")
+    code += f"print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -305,8 +305,8 @@ def mesh_contents(
         enclosed = enclosed_cc(body.vertices_mm, body.faces)
         if abs(enclosed - body.volume_cc) > 2 * VOLUME_FRACTION * body.volume_cc:
             notes.append(
-                f"the mesh of {body.name} encloses {enclosed:.3f} cc of {body.volume_cc:.3f}: the body "
-                "is too thin, or too large, for the lattice"
+                f"the mesh of {body.name} encloses {enclosed:.3f} cc of {body.volume_cc:.3f}: the "
+                "body is too thin, or too large, for the lattice"
             )
     meshes = {body.kind: _trimesh(body) for body in bodies}
     contents: dict[str, bytes | str] = {
