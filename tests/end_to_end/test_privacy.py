@@ -227,7 +227,8 @@ def test_verbs(cordgap, example, words, form):
 
 def test_reports(cordgap, example, tmp_path):
     ran = cordgap(
-        "analyze", example, "--out", tmp_path / OUT / "report", "--json", "-vv", "--dicom", "--mesh",
+        "analyze", example, "--out", tmp_path / OUT / "report", "--json", "-vv", "--dicom",
+        "--mesh",
     )  # fmt: skip
     assert ran.code == 1
     assert {"result.json", "report.html", "report.pdf", "dvh.csv", "figures/axial.png"} <= set(

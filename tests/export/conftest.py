@@ -38,13 +38,7 @@ def debian():
     def program(name: str, package: str) -> str:
         path = _find(name)
         if path is None:
-            sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-            for words in (["update", "-qq"], ["install", "-y", "-qq", package]):
-                done = subprocess.run(
-                    [*sudo, "apt-get", *words], capture_output=True, check=False, timeout=300
-                )
-                if done.returncode:
-                    break
+            _install(package)
             path = _find(name)
         if path is None:
             message = f"{name} (Debian package {package}) is not there and cannot be installed"
@@ -54,6 +48,17 @@ def debian():
         return path
 
     return program
+
+
+def _install(package: str) -> None:
+    """Install a Debian package where root or sudo can."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    for words in (["update", "-qq"], ["install", "-y", "-qq", package]):
+        command = [*([] if root else ["sudo", "-n"]), "apt-get", *words]
+        try:
+            subprocess.run(command, capture_output=True, check=True, timeout=300)
+        except (OSError, subprocess.SubprocessError):
+            return
 
 
 def _find(name: str) -> str | None:

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from cordgap.dvh.solid import Solid
 from cordgap.dvh.surface import Surface
-from cordgap.separation.gap import sextant_of
-from cordgap.separation.result import SEXTANTS, GapMap
+from cordgap.separation.result import GapMap
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -189,15 +188,8 @@ def _wedges(z_mm: float, gaps: GapMap, clearable: Sequence[bool]) -> BaseGeometr
         [np.interp(z_mm, gaps.level_mm[known], gaps.centre_mm[known, i]) for i in (0, 1)]
     )
     wedges = []
-    for index, _ in enumerate(SEXTANTS):
-        if not clearable[index]:
-            continue
+    for index in np.flatnonzero(clearable):
         angle = np.radians(60.0 * index + np.array([-30.0, 0.0, 30.0]))
         rim = centre + _FAR_MM * np.stack([np.sin(angle), -np.cos(angle)], axis=1)
         wedges.append(shapely.Polygon([centre, *rim]))
     return shapely.union_all(wedges)
-
-
-def stays(points: FloatArray, gaps: GapMap, clearable: Sequence[bool]) -> NDArray[np.bool_]:
-    """Tell which points (n, 3) lie in sextants that cannot be cleared."""
-    return ~np.asarray(clearable)[sextant_of(points, gaps)]
