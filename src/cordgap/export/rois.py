@@ -87,7 +87,8 @@ def pair_of(result: CaseResult, reach_mm: float) -> Pair:
     cord = build_solid(result.cord.structure, between=settings.between, ends=settings.ends)
     target = build_solid(result.target.structure, between=settings.between, ends=settings.ends)
     bottom, top = target.z_range_mm
-    reach = reach_mm + _BEYOND_MM
+    # The shell goes beyond the target by the reach, and looks at cord as far away again.
+    reach = 2 * reach_mm + _BEYOND_MM
     surface = surface_of(cord, z_range_mm=(bottom - reach, top + reach))
     return Pair(cord, target, surface, tuple(x.reachable for x in result.separation.sextants))
 
@@ -145,7 +146,8 @@ def _at(
     assert result.target is not None
     cord, target = result.cord.structure, result.target.structure
     mm = f"{separation_mm:.1f}mm"
-    of = f"{separation_mm:.2f} mm from {cord.roi_name}, {result.cordgap_version}"
+    near = f"{separation_mm:.2f} mm from {cord.roi_name}"
+    of = f"{near}, {result.cordgap_version}"
     rois, notes = [], []
     if resection_known(result):
         splits = split_target(
@@ -167,7 +169,7 @@ def _at(
         ):
             rings = _rings(planes)
             if not rings:
-                notes.append(f"no part of {target.roi_name} is {what} {of.split(',')[0]}")
+                notes.append(f"no part of {target.roi_name} is {what} {near}")
                 continue
             name = unique_name(f"CG_{word}_{mm}", taken)
             words = f"cordgap: part of {target.roi_name} {what} {of}"
