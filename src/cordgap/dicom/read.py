@@ -13,7 +13,7 @@ from cordgap.case.case import Case, IgnoredFile, InputFile, Prescription
 from cordgap.case.grid import CtImage
 from cordgap.case.structure import Structure
 from cordgap.dicom.dataset import open_dataset, reading, text
-from cordgap.dicom.discover import Discovery, FileRecord, Progress, discover
+from cordgap.dicom.discover import Discovery, Progress, discover
 from cordgap.dicom.dose_sum import read_dose
 from cordgap.dicom.image import Image, read_image
 from cordgap.dicom.overrides import NO_OVERRIDES, Overrides

@@ -23,6 +23,8 @@ FloatArray = NDArray[np.float64]
 
 # A level is a slice of the cord this thick; its dose is the highest in it.
 LEVEL_MM = 5.0
+# A remaining limit is rounded down to this.
+_LIMIT_STEP_GY = 0.01
 # Rounding of a dose file; below it a course gave nothing.
 _NOTHING_GY = 0.01
 
@@ -187,7 +189,7 @@ def remaining_constraints(found: Reirradiation) -> tuple[Constraint, ...]:
             structure=rules.structure,
             metric_source=rules.metric_source,
             metric=rules.metric,
-            limit=limit,
+            limit=round(float(np.floor(limit / _LIMIT_STEP_GY + 1e-9)) * _LIMIT_STEP_GY, 2),
             unit="Gy",
             fractions=fractions,
             level="limit",

@@ -10,6 +10,7 @@ from typing import Any
 from cordgap.analysis import CaseResult
 from cordgap.report.figures import FIGURE_NAMES, draw_figure, figure_bytes
 from cordgap.report.numbers import shown, shown_range
+from cordgap.report.reirradiation_page import previous_html
 from cordgap.report.sentence import (
     answer_sentence,
     binding_words,
@@ -68,8 +69,10 @@ def page_html(
         if name not in drawn:
             drawn[name] = figure_bytes(draw_figure(name, result), "svg")
     s = result.separation
+    document = analysis_document(result, identify=identify)
     return template.render(
-        document=analysis_document(result, identify=identify),
+        document=document,
+        previous=previous_html(environment, result, document),
         sentence=answer_sentence(result),
         method=method_words(s) if s is not None else None,
         interval_name=interval_words(s) if s is not None else None,

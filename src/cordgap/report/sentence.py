@@ -205,11 +205,13 @@ def summary_text(result: CaseResult) -> str:
     if s is not None:
         level += f"; smallest gap at z = {shown(gap_level_mm(s), 1, 'mm')}"
     lines.append(level)
-    lines += ["", f"constraints ({result.protocol.id})"]
+    own = "".join(f", {word}" for word in (result.protocol.site, result.protocol.date) if word)
+    lines += ["", f"constraints ({result.protocol.id}{own})"]
     for row in result.constraints:
         lines += _indented(constraint_line(row))
     if not result.constraints:
         lines.append("  none applies")
+    lines += _previous(result)
     if s is not None:
         lines += ["", f"coverage of {s.target_roi_name}"]
         for goal in s.coverage_goals:
@@ -232,6 +234,21 @@ def summary_text(result: CaseResult) -> str:
     return "\n".join([*lines, "", *wrap(" ".join(SAFETY_SENTENCES), _WIDTH)])
 
 
+def _previous(result: CaseResult) -> list[str]:
+    """Previous radiation and risk, wrapped."""
+    from cordgap.report.reirradiation import reirradiation_lines, risk_lines
+
+    lines: list[str] = []
+    for block in (reirradiation_lines(result), risk_lines(result.risk)):
+        lines += [""] if block else []
+        for line in block:
+            blanks = len(line) - len(line.lstrip())
+            further = " " * (blanks + 4)
+            head = " " * blanks
+            lines += wrap(line.strip(), _WIDTH, initial_indent=head, subsequent_indent=further)
+    return lines
+
+
 def _indented(text: str) -> list[str]:
     return wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ")
 
@@ -250,14 +267,16 @@ def _chosen(result: CaseResult) -> str:
 def constraint_line(row: ConstraintResult) -> str:
     """Return one constraint as a line of text."""
     name = row.roi_name or role_word(row.structure)
-    text = f"{row.verdict:<13} {name} {row.metric_evaluated}"
+    part = f" ({row.segment})" if row.segment and row.value is not None else ""
+    text = f"{row.verdict:<13} {name}{part} {row.metric_evaluated}"
     if row.value is not None:
         bound = "at least " if row.bound == "lower" else ""
         text += f" {bound}{shown(row.value, 2)}"
         if row.plus_minus is not None:
             text += f" ± {shown(row.plus_minus, 2)}"
     limit = f"limit {row.limit:g}" + (f"–{row.limit_high:g}" if row.limit_high else "")
-    text += f" ({limit} {row.unit}, {row.id})"
+    unseen = ", unverified" if row.verified == "unverified" and row.level != "user" else ""
+    text += f" ({limit} {row.unit}, {row.id}{unseen})"
     if row.within_uncertainty:
         text += ", within uncertainty"
     if row.max_gy is not None:
