@@ -38,11 +38,11 @@ from cordgap.limits.constraint import (
     evaluate_margin,
     unverified_findings,
 )
-from cordgap.limits.part import evaluate_part
+from cordgap.limits.part import evaluate_part, heights_of
 from cordgap.limits.prior import prior_findings, reirradiate
 from cordgap.limits.protocol import CORD_ROLES, Protocol, find_row, load_protocol
 from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
-from cordgap.limits.reirradiation import Reirradiation, remaining_constraints
+from cordgap.limits.reirradiation import REMAINING, Reirradiation, remaining_constraints
 from cordgap.limits.risk import Risk, risk_on
 from cordgap.separation.anatomy import survey
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
@@ -161,7 +161,7 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
     findings += unverified_findings(rows)
     if prescription is not None and case.prescription is not None:
         findings += _other_prescription(prescription, case.prescription)
-    if not rows:
+    if all(row.id.startswith(REMAINING) for row in rows):
         findings.append(_no_limit(protocol, prescription))
     separation: Separation | None = None
     reason: str | None = no_target
@@ -221,7 +221,6 @@ def _previous(
     """What previous courses left; None without any, or without a number of fractions."""
     if prescription is None:
         return None
-    own = settings.alpha_beta_gy
     return reirradiate(
         case,
         cord,
@@ -231,7 +230,7 @@ def _previous(
         ends=settings.ends,
         schedules=[*protocol.fractions, *(n for _, n in SCHEDULES)],
         recovery=settings.recovery,
-        alpha_beta_gy=own if own != CORD_ALPHA_BETA_GY else None,
+        alpha_beta_gy=settings.alpha_beta_gy,
     )
 
 
@@ -277,7 +276,9 @@ def evaluate_constraints(
 
     Returns each result with the DVH it was read from.
     """
-    heights = None if target is None else _heights(target.structure, settings)
+    heights = None
+    if target is not None:
+        heights = heights_of(target.structure, between=settings.between, ends=settings.ends)
     results: list[tuple[ConstraintResult, DVH | None]] = []
     for row in rows:
         found = _structure_for(row, structures, cord)
@@ -309,13 +310,6 @@ def evaluate_constraints(
             result = _with_margin(case, row, result, found, settings, rx_gy)
         results.append((result, found.dvh))
     return tuple(results)
-
-
-def _heights(target: Structure, settings: Settings) -> tuple[float, float] | None:
-    try:
-        return build_solid(target, between=settings.between, ends=settings.ends).z_range_mm
-    except StructureError:
-        return None
 
 
 def _unless_seen(result: ConstraintResult, reason: str) -> ConstraintResult:

@@ -6,12 +6,23 @@ from dataclasses import replace
 
 from cordgap.case.grid import DoseGrid
 from cordgap.case.naming import Role
+from cordgap.case.structure import Structure
 from cordgap.dvh.curve import DVH
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.segment import cut_solid
-from cordgap.dvh.solid import Solid
+from cordgap.dvh.solid import Between, Ends, Solid, build_solid
 from cordgap.errors import StructureError
 from cordgap.limits.constraint import Constraint, ConstraintResult, evaluate
+
+
+def heights_of(
+    structure: Structure, *, between: Between = "shape", ends: Ends = "half-slice"
+) -> tuple[float, float] | None:
+    """Return the heights between which a structure lies; None where it has no solid."""
+    try:
+        return build_solid(structure, between=between, ends=ends).z_range_mm
+    except StructureError:
+        return None
 
 
 def evaluate_part(

@@ -23,6 +23,8 @@ FloatArray = NDArray[np.float64]
 
 # A level is a slice of the cord this thick; its dose is the highest in it.
 LEVEL_MM = 5.0
+# Rows of what previous courses left are called this and the number of fractions.
+REMAINING = "reirradiation_"
 # A remaining limit is rounded down to this.
 _LIMIT_STEP_GY = 0.01
 # Rounding of a dose file; below it a course gave nothing.
@@ -175,8 +177,26 @@ def judge(
         nieder=_nieder(on, known, interval, rules),
         other_alpha_beta=_other_ratios(on, rules, alpha_beta_gy),
         recovered_eqd2_gy=recovered,
-        findings=tuple(_findings(on, prior_gy, known, interval, remaining, rules)),
+        findings=(
+            *_findings(on, prior_gy, known, interval, remaining, rules),
+            *_unreported(fractions, rules),
+        ),
     )
+
+
+def _unreported(fractions: int, rules: ReirradiationRules) -> list[Finding]:
+    low, high = rules.fractions
+    if low <= fractions <= high:
+        return []
+    return [
+        Finding(
+            "reirradiation-fractions",
+            f"re-irradiation is reported in {low} to {high} fractions; for {fractions} the "
+            "remaining limit is a conversion that nobody has published",
+            found=f"{fractions} fractions",
+            expected=f"{low} to {high} fractions",
+        )
+    ]
 
 
 def remaining_constraints(found: Reirradiation) -> tuple[Constraint, ...]:
@@ -185,7 +205,7 @@ def remaining_constraints(found: Reirradiation) -> tuple[Constraint, ...]:
     condition = next((c for c in rules.conditions if c.id == found.remaining.binding), None)
     return tuple(
         Constraint(
-            id=f"reirradiation_{fractions}",
+            id=f"{REMAINING}{fractions}",
             structure=rules.structure,
             metric_source=rules.metric_source,
             metric=rules.metric,
@@ -193,14 +213,13 @@ def remaining_constraints(found: Reirradiation) -> tuple[Constraint, ...]:
             unit="Gy",
             fractions=fractions,
             level="limit",
-            source=rules.source,
+            source=f"{eqd2:.1f} Gy EQD2 left ({found.remaining.binding}), converted with "
+            f"alpha/beta {rules.alpha_beta_gy:g} Gy; {rules.source}",
             verified="primary" if condition is None else condition.verified,
             surrogate=True,
             endpoint=rules.endpoint,
             doi=rules.doi,
             url=rules.url,
-            note=f"{eqd2:.1f} Gy EQD2 left after previous courses ({found.remaining.binding}), "
-            f"converted with alpha/beta {rules.alpha_beta_gy:g} Gy",
         )
         for fractions, limit in found.limits_gy
     )

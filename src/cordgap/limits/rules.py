@@ -91,6 +91,7 @@ class ReirradiationRules:
     conditions: tuple[Condition, ...]
     prior_range_gy: tuple[float, float]
     prior_range_citation: str
+    fractions: tuple[int, int]
     nieder: Nieder
     recovery: Recovery
     other_alpha_beta_gy: tuple[tuple[float, str], ...]
@@ -134,6 +135,7 @@ def reirradiation_rules() -> ReirradiationRules:
         conditions=tuple(Condition(**row) for row in table["condition"]),
         prior_range_gy=(prior["low_gy"], prior["high_gy"]),
         prior_range_citation=prior["citation"],
+        fractions=(table["fractions"]["low"], table["fractions"]["high"]),
         nieder=Nieder(**nieder),
         recovery=Recovery(
             tuple(recovery["months"]), tuple(recovery["share"]), recovery["citation"]

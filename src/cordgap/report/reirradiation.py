@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cordgap.report.numbers import shown
+from cordgap.report.numbers import rounded_down, shown
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
@@ -54,7 +54,7 @@ def remaining_words(found: Reirradiation) -> str:
     left = found.remaining
     if left.reason is not None or left.eqd2_gy is None:
         return f"What is left: {left.reason or 'not known'}."
-    doses = ", ".join(f"{shown(gy, 1)} in {n}" for n, gy in found.limits_gy)
+    doses = ", ".join(f"{shown(rounded_down(gy), 1)} in {n}" for n, gy in found.limits_gy)
     return (
         f"What is left for {found.on.roi_name}: {shown(left.eqd2_gy, 1)} Gy EQD2 "
         f"({left.binding}), as near-maximum [Gy]: {doses}."
@@ -68,7 +68,7 @@ def level_line(x: LevelTolerance) -> str:
         return text + (x.reason or "not known")
     text += f"previous {shown(x.prior_eqd2_gy)}, new {shown(x.new_eqd2_gy)}, together "
     text += f"{shown(x.cumulative_eqd2_gy)}; left {shown(x.remaining_eqd2_gy)} Gy EQD2 = "
-    return text + f"{shown(x.remaining_gy, 1, 'Gy')}"
+    return text + f"{shown(rounded_down(x.remaining_gy), 1, 'Gy')}"
 
 
 def hottest_levels(found: Reirradiation, most: int = _LEVELS_SHOWN) -> list[LevelTolerance]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cordgap.case.case import InputFile
-from cordgap.report.numbers import CC_DIGITS, rounded, rounded_all, rounded_pair
+from cordgap.report.numbers import CC_DIGITS, rounded, rounded_all, rounded_down, rounded_pair
 from cordgap.report.parts import DVH_STEP_GY, Document, input_part
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def _reirradiation(found: Reirradiation, inputs: Sequence[InputFile]) -> Documen
             "eqd2_gy": rounded(found.remaining.eqd2_gy),
             "binding": found.remaining.binding,
             "reason": found.remaining.reason,
-            "limits": [{"fractions": n, "dose_gy": rounded(gy, 2)} for n, gy in found.limits_gy],
+            "limits": [
+                {"fractions": n, "dose_gy": rounded_down(gy, 2)} for n, gy in found.limits_gy
+            ],
         },
         "cord": {
             "roi_name": found.cord.roi_name,
