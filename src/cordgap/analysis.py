@@ -276,9 +276,8 @@ def evaluate_constraints(
 
     Returns each result with the DVH it was read from.
     """
-    heights = None
-    if target is not None:
-        heights = heights_of(target.structure, between=settings.between, ends=settings.ends)
+    aim = target.structure if target else None
+    heights = heights_of(aim, between=settings.between, ends=settings.ends)
     results: list[tuple[ConstraintResult, DVH | None]] = []
     for row in rows:
         found = _structure_for(row, structures, cord)

@@ -175,7 +175,7 @@ def limits_of_tables() -> set[float]:
     }
     nieder = read_table("reirradiation", "hytec-2021")["nieder"]
     risk = read_table("risk", "spinal-cord")
-    found |= {nieder["small_risk_bed_gy"], nieder["course_bed_gy"]}
+    found |= {nieder["small_risk_bed_gy"]}
     return found | {x["eqd2_gy"] for x in risk["threshold"]}
 
 

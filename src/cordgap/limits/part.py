@@ -16,9 +16,11 @@ from cordgap.limits.constraint import Constraint, ConstraintResult, evaluate
 
 
 def heights_of(
-    structure: Structure, *, between: Between = "shape", ends: Ends = "half-slice"
+    structure: Structure | None, *, between: Between = "shape", ends: Ends = "half-slice"
 ) -> tuple[float, float] | None:
     """Return the heights between which a structure lies; None where it has no solid."""
+    if structure is None:
+        return None
     try:
         return build_solid(structure, between=between, ends=ends).z_range_mm
     except StructureError:

@@ -14,6 +14,7 @@ from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
+from cordgap.report.reirradiation import reirradiation_lines, risk_lines
 from cordgap.separation.result import (
     CoverageGoal,
     HighestDose,
@@ -53,6 +54,8 @@ def answer_sentence(result: CaseResult) -> str:
     if len(reachable) < len(s.sextants):
         between += f" in {_sextants(reachable)} alone"
     schedule = f"for {prescription_words(s.prescription)}"
+    if result.reirradiation is not None and result.reirradiation.remaining.applies:
+        schedule += " after previous radiation"
     now = _now(s)
     if s.required_separation_mm is None or s.interval_mm is None:
         reason = f": {s.reason}" if s.reason else ""
@@ -211,7 +214,7 @@ def summary_text(result: CaseResult) -> str:
         lines += _indented(constraint_line(row))
     if not result.constraints:
         lines.append("  none applies")
-    lines += _previous(result)
+    lines += _block(reirradiation_lines(result))
     if s is not None:
         lines += ["", f"coverage of {s.target_roi_name}"]
         for goal in s.coverage_goals:
@@ -228,24 +231,20 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", "highest dose (Gy) that an achieved separation allows"]
         lines += _highest_lines(s)
         lines += [f"  {line}" for line in wrap(derived_words(s), _WIDTH - 2)]
+    lines += _block(risk_lines(result.risk))
     lines += ["", f"warnings: {len(result.warnings) or 'none'}"]
     for finding in result.warnings:
         lines += _indented(f"{finding.code}: {finding.message}")
     return "\n".join([*lines, "", *wrap(" ".join(SAFETY_SENTENCES), _WIDTH)])
 
 
-def _previous(result: CaseResult) -> list[str]:
-    """Previous radiation and risk, wrapped."""
-    from cordgap.report.reirradiation import reirradiation_lines, risk_lines
-
-    lines: list[str] = []
-    for block in (reirradiation_lines(result), risk_lines(result.risk)):
-        lines += [""] if block else []
-        for line in block:
-            blanks = len(line) - len(line.lstrip())
-            further = " " * (blanks + 4)
-            head = " " * blanks
-            lines += wrap(line.strip(), _WIDTH, initial_indent=head, subsequent_indent=further)
+def _block(block: Sequence[str]) -> list[str]:
+    """Lines with their own indents, wrapped, after an empty one; nothing where there are none."""
+    lines = [""] if block else []
+    for line in block:
+        head = " " * (len(line) - len(line.lstrip()))
+        further = head + " " * 4
+        lines += wrap(line.strip(), _WIDTH, initial_indent=head, subsequent_indent=further)
     return lines
 
 
