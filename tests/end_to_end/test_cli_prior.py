@@ -236,6 +236,6 @@ def test_summary_says_what_is_left(cordgap, written):
         "30 Gy in 10",
         "not met       EQD2 of the new course",
         "What is left for ThecalSac: 25.0 Gy EQD2",
-        "no region: previous radiation",
+        "myelopathy: no region, previous radiation",
     ):
         assert words in out

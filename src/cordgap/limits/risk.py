@@ -35,6 +35,7 @@ class ModelRegion:
     words: str
     caveat: str
     citation: str
+    short: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def risk_of(
         Why there can be no region, such as previous radiation.
     """
     table = _table()
-    seen = tuple(Series(x["id"], x["words"], x["citation"]) for x in table["incidence"])
+    seen = tuple(Series(x["id"], x["words"], x["citation"], x["short"]) for x in table["incidence"])
     off = table["not_offered"]
     not_offered = f"{off['model']} is not offered: it {off['words']} ({off['citation']})"
     if reason is None and (near_maximum_gy is None or fractions is None):
@@ -94,7 +95,7 @@ def risk_of(
         regions.append(
             ModelRegion(
                 x["id"], x["model"], value, x["eqd2_gy"], x["alpha_beta_gy"],
-                inside if value <= x["eqd2_gy"] else outside, x["caveat"], x["citation"],
+                inside if value <= x["eqd2_gy"] else outside, x["caveat"], x["citation"], x["short"],
             )
         )  # fmt: skip
     return Risk(role, roi_name, near_maximum_gy, fractions, tuple(regions), seen, not_offered)
@@ -155,5 +156,5 @@ def _published(role: Role, dose_gy: float, fractions: int) -> ModelRegion:
     return ModelRegion(
         "sahgal13", region["model"], value, threshold, CORD_ALPHA_BETA_GY,
         region["inside"] if value <= threshold else region["outside"], caveat,
-        f"{region['citation']}, doi:{region['doi']}",
+        f"{region['citation']}, doi:{region['doi']}", region["short"],
     )  # fmt: skip

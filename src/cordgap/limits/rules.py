@@ -71,6 +71,7 @@ class Series:
     id: str
     words: str
     citation: str
+    short: str = ""
 
 
 @dataclass(frozen=True)

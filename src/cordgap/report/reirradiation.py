@@ -128,6 +128,24 @@ def reirradiation_lines(result: CaseResult) -> list[str]:
     return lines + [f"  {line}" for line in note_lines(found)]
 
 
+def risk_summary(risk: Risk | None) -> list[str]:
+    """Return the risk in a few lines for a terminal; sources in full stand in the documents."""
+    if risk is None:
+        return []
+    if risk.reason is not None:
+        return [f"risk of radiation myelopathy: no region, {risk.reason}"]
+    parts = [
+        f"{x.words} ({shown(x.value_gy)} Gy EQD2 against {shown(x.threshold_gy)}, {x.short}, "
+        f"alpha/beta {x.alpha_beta_gy:g} Gy)"
+        for x in risk.regions
+    ]
+    seen = ", ".join(x.short for x in risk.seen)
+    return [
+        f"risk of radiation myelopathy by {risk.roi_name}: {'; '.join(parts)}. "
+        f"{risk.regions[0].caveat} Seen: {seen}."
+    ]
+
+
 def risk_lines(risk: Risk | None) -> list[str]:
     """Return the risk as lines for a terminal: regions with their caveats, and what was seen."""
     if risk is None:

@@ -14,7 +14,7 @@ from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
-from cordgap.report.reirradiation import reirradiation_lines, risk_lines
+from cordgap.report.reirradiation import reirradiation_lines, risk_summary
 from cordgap.separation.result import (
     CoverageGoal,
     HighestDose,
@@ -231,7 +231,7 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", "highest dose (Gy) that an achieved separation allows"]
         lines += _highest_lines(s)
         lines += [f"  {line}" for line in wrap(derived_words(s), _WIDTH - 2)]
-    lines += _block(risk_lines(result.risk))
+    lines += _block(risk_summary(result.risk))
     lines += ["", f"warnings: {len(result.warnings) or 'none'}"]
     for finding in result.warnings:
         lines += _indented(f"{finding.code}: {finding.message}")
