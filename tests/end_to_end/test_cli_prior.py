@@ -179,6 +179,8 @@ def test_settings_file(cordgap, written, tmp_path):
     _, found = separation(cordgap, folder)
     assert found["reirradiation"]["recovery"]["cumulative_eqd2_gy"] is not None
     assert found["settings"]["recovery"] is True
+    error = refusal(cordgap, folder, "--prior", "20Gy")  # nothing of it comes from the file
+    assert "--prior-fractions 0 time(s)" in error["message"]
     (folder / "cordgap.toml").write_text('prior = ["30Gy"]\nprior_fractions = ["10"]\n')
     assert "must hold whole numbers" in refusal(cordgap, folder)["message"]
 

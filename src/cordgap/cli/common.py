@@ -212,6 +212,9 @@ class PlanOptions:
             if isinstance(value, list) and not all(type(v) is inner for v in value):
                 words = "strings" if inner is str else "whole numbers"
                 raise OptionError(f"{SETTINGS_FILE}: {key} must hold {words} only")
+            # What belongs to the previous courses of the command line comes from there alone.
+            if key.startswith("prior") and self.prior:
+                continue
             # Only what was not given is absent: 0 and "" are values, and wrong ones.
             if values[key] is None or values[key] in ([], False):
                 values[key] = value

@@ -243,13 +243,15 @@ def _condition(
         reason = "there is no dose of the new course"
     else:
         value, voxel, top, spread = _doses(condition.quantity, on, on.new, rules)
-        lower = not all(c.is_complete for c in (*on.courses, on.new))
+        counted = [on.new] if condition.quantity == "sbrt_eqd2" else [*on.courses, on.new]
+        lower = not all(c.is_complete for c in counted)
         if lower:
             reason = f"a dose covers only a part of {on.roi_name}: the value is a lower bound"
         if condition.quantity == "sbrt_share" and (lower or value is None):
             # A share is no bound either way when one of its parts is.
             value = voxel = top = spread = None
-            reason = reason or "the courses gave the structure no dose"
+            part = f"a dose covers only a part of {on.roi_name}"
+            reason = part if lower else "the courses gave the structure no dose"
     verdict = _verdict(condition, value, lower)
     near = False
     bound = condition.at_most if condition.at_most is not None else condition.at_least
@@ -258,7 +260,7 @@ def _condition(
     return ConditionResult(
         condition.id, condition.words, condition.at_most, condition.at_least, condition.unit,
         value, spread, voxel, top, verdict, _verdict(condition, voxel, lower),
-        reason if verdict == "not evaluable" else None, near,
+        reason if verdict == "not evaluable" or lower else None, near,
     )  # fmt: skip
 
 
@@ -408,6 +410,7 @@ def _other_ratios(
     on: OnStructure, rules: ReirradiationRules, own_gy: float | None
 ) -> tuple[tuple[float, str, float | None, float | None], ...]:
     """Cumulative and new EQD2 (near-maxima) with other values of alpha/beta."""
+    known = on.new is not None and all(c.is_complete for c in (*on.courses, on.new))
     values = list(rules.other_alpha_beta_gy)
     if own_gy is not None and own_gy not in (rules.alpha_beta_gy, *(gy for gy, _ in values)):
         values.append((own_gy, "--alpha-beta"))
@@ -417,7 +420,8 @@ def _other_ratios(
         if on.new is not None:
             new = eqd2_gy(on.new.near_maximum_gy, on.new.fractions, alpha_beta_gy=ratio)
         before = [eqd2_gy(c.near_maximum_gy, c.fractions, alpha_beta_gy=ratio) for c in on.courses]
-        rows.append((ratio, citation, None if new is None else sum(before) + new, new))
+        total = sum(before) + new if new is not None and known else None
+        rows.append((ratio, citation, total, new))
     return tuple(rows)
 
 
@@ -470,7 +474,7 @@ def _findings(
                 "prior-interval-unknown",
                 "the interval since a previous course is not known: the remaining limit holds only "
                 f"from {rules.condition('interval').at_least:g} months on",
-                action="give --prior-date",
+                action="give the interval, such as --prior-date 14mo",
             )
         )
     if remaining.reason is not None:

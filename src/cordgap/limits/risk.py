@@ -95,7 +95,8 @@ def risk_of(
         regions.append(
             ModelRegion(
                 x["id"], x["model"], value, x["eqd2_gy"], x["alpha_beta_gy"],
-                inside if value <= x["eqd2_gy"] else outside, x["caveat"], x["citation"], x["short"],
+                inside if value <= x["eqd2_gy"] else outside, x["caveat"], x["citation"],
+                x["short"],
             )
         )  # fmt: skip
     return Risk(role, roi_name, near_maximum_gy, fractions, tuple(regions), seen, not_offered)

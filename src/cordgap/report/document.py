@@ -20,8 +20,7 @@ from cordgap.report.reirradiation import (
     condition_verdict,
     condition_words,
     course_line,
-    hottest_levels,
-    level_line,
+    level_lines,
     note_lines,
     remaining_words,
     risk_lines,
@@ -346,7 +345,7 @@ def _physicist(page: Figure, result: CaseResult) -> None:
             (
                 row.verdict + (", within uncertainty" if row.within_uncertainty else ""),
                 label(row.roi_name or role_word(row.structure), 24),
-                row.metric_evaluated,
+                row.metric_evaluated + (f" ({row.segment})" if row.segment else ""),
                 shown(row.value, 2)
                 + (f" ± {shown(row.plus_minus, 2)}" if row.plus_minus is not None else ""),
                 f"{row.limit:g} {row.unit}",
@@ -456,8 +455,8 @@ def _previous(page: Figure, result: CaseResult) -> None:
     plot_levels_eqd2(_axes(page, _MARGIN_MM + 104.0, start, 74.0, 56.0), found)
     body.y = start + 68.0
     body.heading(f"Levels of {label(found.cord.roi_name)} with most dose [Gy EQD2]")
-    for level in hottest_levels(found):
-        body.text(f"•  {level_line(level)}", 7.5)
+    for line in level_lines(found):
+        body.text(f"•  {line}", 7.5)
     body.heading("Beside the conditions")
     for line in note_lines(found):
         body.text(f"•  {line}", 7.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cordgap.report.numbers import rounded_down, shown
@@ -61,26 +62,31 @@ def remaining_words(found: Reirradiation) -> str:
     )
 
 
-def level_line(x: LevelTolerance) -> str:
-    """Return what is left at one level as a line of text."""
-    text = f"z {x.z_mm[0]:g} to {x.z_mm[1]:g} mm: "
-    if x.prior_eqd2_gy is None:
-        return text + (x.reason or "not known")
-    text += f"previous {shown(x.prior_eqd2_gy)}, new {shown(x.new_eqd2_gy)}, together "
-    text += f"{shown(x.cumulative_eqd2_gy)}; left {shown(x.remaining_eqd2_gy)} Gy EQD2 = "
-    return text + f"{shown(rounded_down(x.remaining_gy), 1, 'Gy')}"
+def level_lines(found: Reirradiation, most: int = _LEVELS_SHOWN) -> list[str]:
+    """Return runs of levels that are not known, and those with most dose, from top to bottom."""
+    lines = [f"z {low:g} to {high:g} mm: {words}" for low, high, words in _unknown(found.levels)]
+    known = [x for x in found.levels if x.prior_eqd2_gy is not None]
+    hottest = sorted(known, key=lambda x: x.cumulative_eqd2_gy or x.prior_eqd2_gy or 0.0)[-most:]
+    for x in sorted(hottest, key=lambda x: -x.z_mm[0]):
+        text = f"z {x.z_mm[0]:g} to {x.z_mm[1]:g} mm: previous {shown(x.prior_eqd2_gy)}, "
+        text += f"new {shown(x.new_eqd2_gy)}, together {shown(x.cumulative_eqd2_gy)}; left "
+        text += f"{shown(x.remaining_eqd2_gy)} Gy EQD2 = {shown(rounded_down(x.remaining_gy), 1)}"
+        lines.append(f"{text} Gy")
+    return lines
 
 
-def hottest_levels(found: Reirradiation, most: int = _LEVELS_SHOWN) -> list[LevelTolerance]:
-    """Return the levels with the highest doses, unknown ones first, in order of height."""
-
-    def urgency(x: LevelTolerance) -> float:
-        if x.prior_eqd2_gy is None:
-            return float("inf")
-        return x.cumulative_eqd2_gy if x.cumulative_eqd2_gy is not None else x.prior_eqd2_gy
-
-    chosen = sorted(found.levels, key=urgency, reverse=True)[:most]
-    return sorted(chosen, key=lambda x: x.z_mm[0], reverse=True)
+def _unknown(levels: Sequence[LevelTolerance]) -> list[tuple[float, float, str]]:
+    """Runs of levels of which a previous dose is not known, with the reason."""
+    runs: list[tuple[float, float, str]] = []
+    for x in levels:
+        if x.prior_eqd2_gy is not None:
+            continue
+        reason = x.reason or "not known"
+        if runs and runs[-1][1] == x.z_mm[0] and runs[-1][2] == reason:
+            runs[-1] = (runs[-1][0], x.z_mm[1], reason)
+        else:
+            runs.append((*x.z_mm, reason))
+    return runs
 
 
 def note_lines(found: Reirradiation) -> list[str]:
@@ -118,13 +124,11 @@ def reirradiation_lines(result: CaseResult) -> list[str]:
         lines.append(f"  {course_line(found.on.new)}")
     lines += [f"  {condition_verdict(c):<13} {condition_words(c)}" for c in found.conditions]
     lines.append(f"  {remaining_words(found)}")
-    shown_levels = hottest_levels(found)
-    more = len(found.levels) - len(shown_levels)
     lines.append(
-        f"  levels of {found.cord.roi_name} with most dose (highest EQD2 [Gy]; left by the caps)"
-        + (f", {more} more in result.json" if more else "")
+        f"  levels of {found.cord.roi_name} with most dose, highest EQD2 [Gy], and what the caps "
+        "leave (all levels: result.json)"
     )
-    lines += [f"    {level_line(x)}" for x in shown_levels]
+    lines += [f"    {line}" for line in level_lines(found)]
     return lines + [f"  {line}" for line in note_lines(found)]
 
 

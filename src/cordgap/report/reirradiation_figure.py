@@ -50,7 +50,7 @@ def plot_sum_dvh(ax: Axes, found: Reirradiation) -> None:
     bound = _cap(found)
     ax.axvline(bound, color=VERMILION, lw=1.0, ls="--")
     ax.annotate(
-        f"{bound:g}", (bound, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -9),
+        f"{bound:g}", (bound, 0.5), xycoords=("data", "axes fraction"), xytext=(3, 0),
         textcoords="offset points", color=VERMILION, fontsize=8,
     )  # fmt: skip
     ax.set_xlim(left=0)
