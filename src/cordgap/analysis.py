@@ -42,7 +42,12 @@ from cordgap.limits.part import evaluate_part, heights_of
 from cordgap.limits.prior import prior_findings, reirradiate
 from cordgap.limits.protocol import CORD_ROLES, Protocol, find_row, load_protocol
 from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
-from cordgap.limits.reirradiation import REMAINING, Reirradiation, remaining_constraints
+from cordgap.limits.reirradiation import (
+    REMAINING,
+    Reirradiation,
+    remaining_constraints,
+    unless_seen,
+)
 from cordgap.limits.risk import Risk, risk_on
 from cordgap.separation.anatomy import survey
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
@@ -107,7 +112,7 @@ class CaseResult:
     def exit_code(self) -> int:
         """3 something not evaluable, 1 something exceeded, 0 all met."""
         verdicts = [c.verdict for c in self.constraints if c.decides]
-        if self.reirradiation is not None:
+        if self.reirradiation is not None and self.reirradiation.remaining.applies:
             verdicts += [c.verdict for c in self.reirradiation.conditions]
         if self.separation is None or not verdicts:
             verdicts.append("not evaluable")
@@ -150,7 +155,17 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         rx_gy=rx_gy,
     )
     target, no_target = _target(case, cord.structure, settings)
-    again = _previous(case, cord.structure, structures, settings, prescription, protocol)
+    again = reirradiate(
+        case,
+        cord.structure,
+        structures,
+        fractions=prescription.fractions if prescription else None,
+        between=settings.between,
+        ends=settings.ends,
+        schedules=[*protocol.fractions, *(n for _, n in SCHEDULES)],
+        recovery=settings.recovery,
+        alpha_beta_gy=settings.alpha_beta_gy,
+    )
     rows = constraint_rows(protocol, settings, prescription, again)
     judged = evaluate_constraints(
         case, rows, structures, cord.structure, settings, rx_gy, target=target
@@ -173,6 +188,7 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
             )  # fmt: skip
     except CordNotSeenError as error:
         target, reason = None, str(error)
+        again = again and unless_seen(again, reason)
         constraints = tuple(_unless_seen(c, reason) for c in constraints)
     findings += [f for s in structures for f in s.findings]
     findings += [f for c in constraints for f in c.findings]
@@ -208,30 +224,6 @@ def _target(case: Case, cord: Structure, settings: Settings) -> tuple[Choice | N
         if settings.target is not None:
             raise
         return None, str(error)
-
-
-def _previous(
-    case: Case,
-    cord: Structure,
-    structures: Sequence[StructureResult],
-    settings: Settings,
-    prescription: Prescription | None,
-    protocol: Protocol,
-) -> Reirradiation | None:
-    """What previous courses left; None without any, or without a number of fractions."""
-    if prescription is None:
-        return None
-    return reirradiate(
-        case,
-        cord,
-        structures,
-        fractions=prescription.fractions,
-        between=settings.between,
-        ends=settings.ends,
-        schedules=[*protocol.fractions, *(n for _, n in SCHEDULES)],
-        recovery=settings.recovery,
-        alpha_beta_gy=settings.alpha_beta_gy,
-    )
 
 
 def constraint_rows(

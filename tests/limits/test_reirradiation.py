@@ -21,7 +21,7 @@ from cordgap.limits.courses import course_on, sum_on
 from cordgap.limits.prior import prior_findings, reirradiate
 from cordgap.limits.protocol import load_protocol
 from cordgap.limits.radiobiology import dose_of_eqd2_gy, eqd2_gy
-from cordgap.limits.reirradiation import judge, remaining_constraints
+from cordgap.limits.reirradiation import judge, remaining_constraints, unless_seen
 from cordgap.limits.rules import reirradiation_rules
 from cordgap.phantom import PRIOR_FRAME_UID, PriorField, prior_dose, spine_case
 from cordgap.phantom.shapes import PHANTOM_FRAME_UID
@@ -177,7 +177,20 @@ def test_a_course_that_gave_nothing_takes_nothing_off():
     found = judged([0.0] * 6, [9.0] * 6)
     assert found.remaining.refusal is None
     assert remaining_constraints(found) == ()
+    assert {c.verdict for c in found.conditions} == {"not evaluable"}
     assert "reirradiation-no-limit" in {f.code for f in found.findings}
+
+
+def test_a_cord_that_is_not_seen_at_the_target_keeps_no_condition():
+    found = unless_seen(judged([30.0] * 6, [9.0] * 6), "the cord has a gap")
+    assert {c.id: c.verdict for c in found.conditions} == {
+        "rert_cum": "not evaluable",
+        "rert_sbrt": "not evaluable",
+        "rert_ratio": "not evaluable",
+        "rert_interval": "met",
+    }
+    hot = unless_seen(judged([30.0] * 6, [20.0] * 6), "the cord has a gap")
+    assert condition(hot, "rert_cum").verdict == "exceeded"
 
 
 def test_a_course_needs_a_dose_that_makes_sense():

@@ -23,7 +23,7 @@ def reirradiate(
     cord: Structure,
     structures: Sequence[StructureResult],
     *,
-    fractions: int,
+    fractions: int | None,
     between: Between = "shape",
     ends: Ends = "half-slice",
     schedules: Sequence[int] = (),
@@ -39,8 +39,8 @@ def reirradiate(
     cord : Structure
     structures : sequence of StructureResult
         With the histograms of the new course.
-    fractions : int
-        Of the new course.
+    fractions : int or None
+        Of the new course; None where it is not known.
     between, ends : str
         How solids are built.
     schedules : sequence of int
@@ -53,14 +53,14 @@ def reirradiate(
     Returns
     -------
     Reirradiation or None
-        None without previous courses, or where the cord has no solid.
+        None without previous courses, or where the cord has no solid or ``fractions`` is None.
     """
-    if not case.priors:
+    if not case.priors or fractions is None:
         return None
-    rules = reirradiation_rules()
+    rules, number = reirradiation_rules(), fractions
 
     def lay(structure: Structure) -> OnStructure | None:
-        return _lay(case, structure, structures, fractions, rules, between, ends)
+        return _lay(case, structure, structures, number, rules, between, ends)
 
     on_cord = lay(cord)
     if on_cord is None:

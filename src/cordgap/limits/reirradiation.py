@@ -8,7 +8,7 @@ decides; and voxel by voxel, which says what one piece of cord gets. docs/reirra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cordgap.errors import Finding
 from cordgap.limits.constraint import Constraint, Verdict, role_words
 from cordgap.limits.courses import Course, OnStructure, near_maximum
+from cordgap.limits.nieder import NiederResult, judge_nieder
 from cordgap.limits.radiobiology import dose_of_eqd2_gy, eqd2_gy
 from cordgap.limits.rules import Condition, Quantity, ReirradiationRules
 
@@ -92,15 +93,6 @@ class Remaining:
         return dose_of_eqd2_gy(self.eqd2_gy, fractions, alpha_beta_gy=alpha_beta_gy)
 
 
-@dataclass(frozen=True)
-class NiederResult:
-    """The same courses in BED, as Nieder's series counts them."""
-
-    cumulative_bed_gy: float | None
-    highest_course_bed_gy: float | None
-    words: str
-
-
 @dataclass(frozen=True, eq=False)
 class Reirradiation:
     """Everything about previous courses; ``limit`` speaks of ``on``, ``cord`` of the cord."""
@@ -152,6 +144,8 @@ def judge(
     interval = _shortest_interval(on.courses)
     conditions = tuple(_condition(c, on, interval, rules) for c in rules.conditions)
     remaining = _remaining(on, prior_gy, known, interval, rules)
+    if not remaining.applies:
+        conditions = tuple(_not_evaluable(c, remaining.reason) for c in conditions)
     counts = sorted({*schedules, fractions})
     limits = tuple(
         (n, dose)
@@ -174,7 +168,7 @@ def judge(
         remaining=remaining,
         limits_gy=limits,
         levels=_levels(cord, rules, fractions),
-        nieder=_nieder(on, known, interval, rules),
+        nieder=judge_nieder(on, known, interval, rules),
         other_alpha_beta=_other_ratios(on, rules, alpha_beta_gy),
         recovered_eqd2_gy=recovered,
         findings=(
@@ -197,6 +191,24 @@ def _unreported(fractions: int, rules: ReirradiationRules) -> list[Finding]:
             expected=f"{low} to {high} fractions",
         )
     ]
+
+
+def _not_evaluable(condition: ConditionResult, reason: str | None) -> ConditionResult:
+    return replace(
+        condition, verdict="not evaluable", voxel_verdict="not evaluable", reason=reason,
+        within_uncertainty=False,
+    )  # fmt: skip
+
+
+def unless_seen(found: Reirradiation, reason: str) -> Reirradiation:
+    """Return what holds where the cord is not contoured at the target: no dose is ever kept."""
+    kept: tuple[Quantity, ...] = ("cumulative_eqd2", "sbrt_eqd2", "sbrt_share")
+    doses = {found.rules.condition(quantity).id for quantity in kept}
+    conditions = tuple(
+        _not_evaluable(c, reason) if c.id in doses and c.verdict == "met" else c
+        for c in found.conditions
+    )
+    return replace(found, conditions=conditions)
 
 
 def remaining_constraints(found: Reirradiation) -> tuple[Constraint, ...]:
@@ -379,31 +391,6 @@ def _highest(values: FloatArray | None) -> float | None:
     if values is None or not np.isfinite(values).all():
         return None
     return float(values.max())
-
-
-def _nieder(
-    on: OnStructure, known: bool, interval: float | None, rules: ReirradiationRules
-) -> NiederResult:
-    rule = rules.nieder
-    if on.new is None or not known or not on.new.is_complete:
-        return NiederResult(None, None, "not evaluable: a dose is missing or covers only a part")
-    courses = [c.bed_gy for c in (*on.courses, on.new)]
-    total, highest = sum(courses), max(courses)
-    if interval is None:
-        return NiederResult(total, highest, "not evaluable: an interval is not known")
-    if interval < rule.interval_months or highest > rule.course_bed_gy:
-        return NiederResult(
-            total,
-            highest,
-            f"does not apply: it needs {rule.interval_months:g} months between courses and at "
-            f"most {rule.course_bed_gy:g} Gy BED in each",
-        )
-    words = rule.above_words
-    if total <= rule.none_seen_bed_gy:
-        words = f"at most {rule.none_seen_bed_gy:g} Gy BED: {rule.none_seen_words}"
-    elif total <= rule.small_risk_bed_gy:
-        words = f"at most {rule.small_risk_bed_gy:g} Gy BED: {rule.small_risk_words}"
-    return NiederResult(total, highest, words)
 
 
 def _other_ratios(
