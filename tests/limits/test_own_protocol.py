@@ -73,6 +73,11 @@ def test_a_changed_number_must_say_whether_it_was_seen(tmp_path):
         load(tmp_path, HEAD + STRICTER.replace('verified = "primary"\n', ""))
 
 
+def test_a_changed_number_must_stand_beside_its_unit(tmp_path):
+    with pytest.raises(ProtocolError, match=r"row 'hytec_cord_2': key 'unit' is missing"):
+        load(tmp_path, HEAD + STRICTER.replace('unit = "cGy"\n', "").replace("1600", "16"))
+
+
 def test_the_range_of_the_source_does_not_stay_on_a_changed_number(tmp_path):
     text = STRICTER.replace("hytec_cord_2", "hytec_cord_1_lo").replace("1600", "1100")
     row = next(r for r in load(tmp_path, HEAD + text).constraints if r.id == "hytec_cord_1_lo")
@@ -150,6 +155,7 @@ def test_the_schema_accepts_what_the_reader_accepts():
         HEAD.replace('inherit = "hytec-2021"\n', "") + STRICTER,
         HEAD.replace("hytec-2021", "tg-101"),
         HEAD + NEW.replace("limit =", "limit_gy ="),
+        HEAD + STRICTER.replace('unit = "cGy"\n', ""),
         HEAD + NEW.replace('"Gy"\n', '"gray"\n'),
         HEAD + NEW.replace('id = "ours_prv_2"\n', ""),
     ],

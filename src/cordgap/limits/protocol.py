@@ -309,6 +309,8 @@ def _overridden(row: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     if not _NUMBER_KEYS & own.keys():
         return {**row, **own}
     kept = {key: value for key, value in row.items() if key not in _ABOUT_THE_NUMBER}
+    if any(key in own for key in _BOUNDS):
+        del kept["unit"]  # a number is never read in a unit that does not stand beside it
     return {**kept, **own}
 
 
