@@ -37,13 +37,24 @@ from cordgap.limits.constraint import (
     constraint_from_goal,
     evaluate,
     evaluate_margin,
+    unverified_findings,
 )
-from cordgap.limits.protocol import CORD_ROLES, Protocol, load_protocol
+from cordgap.limits.part import evaluate_part, heights_of
+from cordgap.limits.prior import prior_findings, reirradiate
+from cordgap.limits.protocol import CORD_ROLES, Protocol, find_row, load_protocol
 from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
+from cordgap.limits.reirradiation import (
+    REMAINING,
+    Reirradiation,
+    remaining_constraints,
+    unless_seen,
+)
+from cordgap.limits.risk import Risk, risk_on
 from cordgap.separation.anatomy import survey
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import CordGoal, Method, Separation
+from cordgap.separation.schedules import SCHEDULES
 from cordgap.separation.select import Choice, choose_cord, choose_target
 
 _NOTEBOOK = "cordgap.report.notebook"
@@ -57,6 +68,7 @@ class Settings:
     ends: Ends = "half-slice"
     protocol: str | None = None
     constraints: tuple[Goal, ...] = ()
+    rows: tuple[str, ...] = ()
     coverage: tuple[Goal, ...] = ()
     metrics: tuple[Metric, ...] = DEFAULT_METRICS
     cord: str | None = None
@@ -66,6 +78,7 @@ class Settings:
     max_mm: float = DEFAULT_MAX_MM
     reachable: tuple[str, ...] = ()
     alpha_beta_gy: float = CORD_ALPHA_BETA_GY
+    recovery: bool = False
     levels: tuple[tuple[str, float, float], ...] = ()
 
 
@@ -84,6 +97,8 @@ class CaseResult:
     separation: Separation | None
     separation_reason: str | None
     findings: tuple[Finding, ...]
+    reirradiation: Reirradiation | None = None
+    risk: Risk | None = None
     cordgap_version: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -111,6 +126,8 @@ class CaseResult:
     def exit_code(self) -> int:
         """3 something not evaluable, 1 something exceeded, 0 all met."""
         verdicts = [c.verdict for c in self.constraints if c.decides]
+        if self.reirradiation is not None and self.reirradiation.remaining.applies:
+            verdicts += [c.verdict for c in self.reirradiation.conditions]
         if self.separation is None or not verdicts:
             verdicts.append("not evaluable")
         else:
@@ -151,23 +168,41 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         ends=settings.ends,
         rx_gy=rx_gy,
     )
-    rows = constraint_rows(protocol, settings, prescription)
-    judged = evaluate_constraints(case, rows, structures, cord.structure, settings, rx_gy)
+    target, no_target = _target(case, cord.structure, settings)
+    again = reirradiate(
+        case,
+        cord.structure,
+        structures,
+        fractions=prescription.fractions if prescription else None,
+        between=settings.between,
+        ends=settings.ends,
+        schedules=[*protocol.fractions, *(n for _, n in SCHEDULES)],
+        recovery=settings.recovery,
+        alpha_beta_gy=settings.alpha_beta_gy,
+    )
+    rows = constraint_rows(protocol, settings, prescription, again)
+    judged = evaluate_constraints(
+        case, rows, structures, cord.structure, settings, rx_gy, target=target
+    )
     constraints = tuple(result for result, _ in judged)
-    findings = [*case.findings, *cord.findings]
+    findings = [*case.findings, *cord.findings, *prior_findings(case.priors)]
+    findings += again.findings if again else ()
+    findings += unverified_findings(rows)
     if prescription is not None and case.prescription is not None:
         findings += _other_prescription(prescription, case.prescription)
-    if not rows:
+    if all(row.id.startswith(REMAINING) for row in rows):
         findings.append(_no_limit(protocol, prescription))
-    target: Choice | None
-    separation: Separation | None
-    reason: str | None
+    separation: Separation | None = None
+    reason: str | None = no_target
     try:
-        target, separation, reason = _separation(
-            case, settings, prescription, protocol, cord.structure, structures, judged
-        )
+        if target is not None:
+            separation, reason = _separation(
+                case, settings, prescription, protocol, cord.structure, structures, judged,
+                target.structure, again,
+            )  # fmt: skip
     except CordNotSeenError as error:
-        target, separation, reason = None, None, str(error)
+        target, reason = None, str(error)
+        again = again and unless_seen(again, reason)
         constraints = tuple(_unless_seen(c, reason) for c in constraints)
     findings += [f for s in structures for f in s.findings]
     findings += [f for c in constraints for f in c.findings]
@@ -185,18 +220,52 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         separation=separation,
         separation_reason=reason,
         findings=tuple(dict.fromkeys(findings)),
+        reirradiation=again,
+        risk=risk_on(
+            structures,
+            cord.structure,
+            fractions=prescription.fractions if prescription else None,
+            irradiated=bool(case.priors),
+        ),
     )
 
 
+def _target(case: Case, cord: Structure, settings: Settings) -> tuple[Choice | None, str | None]:
+    """The target, or why there is none."""
+    try:
+        return choose_target(case, cord, settings.target), None
+    except StructureNotFoundError as error:
+        if settings.target is not None:
+            raise
+        return None, str(error)
+
+
 def constraint_rows(
-    protocol: Protocol, settings: Settings, prescription: Prescription | None
+    protocol: Protocol,
+    settings: Settings,
+    prescription: Prescription | None,
+    again: Reirradiation | None = None,
 ) -> list[Constraint]:
-    """Rows that apply: the user's cord goals in place of the protocol's where there are any."""
+    """Rows that apply: the user's cord goals in place of the protocol's where there are any.
+
+    Rows asked for by name and what previous courses left are added.
+    """
     rows = list(protocol.active(prescription.fractions)) if prescription else []
-    if not settings.constraints:
-        return rows
-    own = [constraint_from_goal(goal) for goal in settings.constraints]
-    return own + [row for row in rows if row.structure not in CORD_ROLES]
+    if settings.constraints:
+        own = [constraint_from_goal(goal) for goal in settings.constraints]
+        rows = own + [row for row in rows if row.structure not in CORD_ROLES]
+    for name in settings.rows:
+        row, table = find_row(name, protocol)
+        if prescription is not None and row.fractions not in (None, prescription.fractions):
+            raise OptionError(
+                f"--row {name}: the row of {table} is for {row.fractions} fraction(s), the plan "
+                f"has {prescription.fractions}"
+            )
+        rows += [row] if row not in rows else []
+    if again is not None and prescription is not None:
+        left = remaining_constraints(again)
+        rows += [row for row in left if row.fractions == prescription.fractions]
+    return rows
 
 
 def evaluate_constraints(
@@ -206,11 +275,15 @@ def evaluate_constraints(
     cord: Structure,
     settings: Settings,
     rx_gy: float | None,
+    *,
+    target: Choice | None = None,
 ) -> tuple[tuple[ConstraintResult, DVH | None], ...]:
     """Evaluate each row on the structure it speaks of, or on the cord where that is missing.
 
     Returns each result with the DVH it was read from.
     """
+    aim = target.structure if target else None
+    heights = heights_of(aim, between=settings.between, ends=settings.ends)
     results: list[tuple[ConstraintResult, DVH | None]] = []
     for row in rows:
         found = _structure_for(row, structures, cord)
@@ -221,6 +294,13 @@ def evaluate_constraints(
             results.append((replace(missing, decides=False), None))
             continue
         role = found.structure.role if found.structure.role != "other" else row.structure
+        if row.segment_beyond_mm and found.dvh is not None:
+            solid = build_solid(found.structure, between=settings.between, ends=settings.ends)
+            part = evaluate_part(
+                row, solid, case.dose, target_z_mm=heights, roi_role=role, rx_gy=rx_gy
+            )
+            results.append(part)
+            continue
         result = evaluate(
             row,
             found.dvh,
@@ -313,21 +393,17 @@ def _separation(
     cord: Structure,
     structures: Sequence[StructureResult],
     judged: Sequence[tuple[ConstraintResult, DVH | None]],
-) -> tuple[Choice | None, Separation | None, str | None]:
+    target: Structure,
+    again: Reirradiation | None,
+) -> tuple[Separation | None, str | None]:
     """Estimate the separation, or say in one sentence why there is none."""
-    try:
-        target = choose_target(case, cord, settings.target)
-    except StructureNotFoundError as error:
-        if settings.target is not None:
-            raise
-        return None, None, str(error)
     if prescription is None:
-        return target, None, "the prescription is not known: give --rx GY and --fractions N"
+        return None, "the prescription is not known: give --rx GY and --fractions N"
     try:
         anatomy = survey(
             case,
             cord,
-            target.structure,
+            target,
             max_mm=settings.max_mm,
             between=settings.between,
             ends=settings.ends,
@@ -335,7 +411,7 @@ def _separation(
     except CordNotSeenError:
         raise
     except StructureError as error:
-        return target, None, str(error)
+        return None, str(error)
     cord_rows = [(r, dvh) for r, dvh in judged if r.decides and r.structure in CORD_ROLES]
     limits = [
         CordLimit(
@@ -362,16 +438,19 @@ def _separation(
         prescription=prescription,
         cord_goals=tuple(goals),
         limits=tuple(limits),
-        target_dvh=next(s.dvh for s in structures if s.structure is target.structure),
+        target_dvh=next(s.dvh for s in structures if s.structure is target),
         schedule_limits=tuple(
             row
             for n in protocol.fractions
             for row in protocol.cord_rows(n)
-            if row.structure == cord.role or row.structure == "cord"
+            # The part of the cord that a partial-volume row speaks of is cut for this plan alone.
+            if (row.structure == cord.role or row.structure == "cord") and row.segment is None
         ),
         cord_dvh=next((s.dvh for s in structures if s.structure is cord), None),
         cord_roi_name=cord.roi_name,
         alpha_beta_gy=settings.alpha_beta_gy,
+        remaining=() if again is None else remaining_constraints(again),
+        blocked=None if again is None else again.remaining.refusal,
     )
     separation = estimate_separation(
         anatomy,
@@ -381,7 +460,7 @@ def _separation(
         max_mm=settings.max_mm,
         reachable=settings.reachable,
     )
-    return target, separation, None
+    return separation, None
 
 
 def _other_prescription(used: Prescription, planned: Prescription) -> list[Finding]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cordgap.errors import OptionError
-from cordgap.limits.radiobiology import bed_gy, eqd2_gy, isoeffective_dose_gy
+from cordgap.limits.radiobiology import (
+    LinearTail,
+    bed_gy,
+    dose_of_eqd2_gy,
+    eqd2_gy,
+    isoeffective_dose_gy,
+)
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
 doses = st.floats(0.01, 100.0)
@@ -96,3 +103,55 @@ def test_nonsense_is_refused(arguments, ratio, words):
 def test_nonsense_number_of_new_fractions_is_refused():
     with pytest.raises(OptionError, match="0 fractions"):
         isoeffective_dose_gy(10.0, 2, 0)
+
+
+# The isoeffect table of the published limits, alpha/beta 2 Gy, to the digit it is printed with.
+ISOEFFECT = [
+    ((12.4, 1), 44.6), ((17.0, 2), 44.6), ((20.3, 3), 44.5), ((23.0, 4), 44.6), ((25.3, 5), 44.7),
+    ((14.0, 1), 56.0), ((21.9, 3), 50.9), ((30.0, 5), 60.0),
+    ((10.0, 1), 30.0), ((18.0, 3), 36.0), ((23.0, 5), 37.9),
+    ((13.0, 1), 48.8), ((20.0, 3), 43.3), ((26.0, 4), 55.2), ((19.0, 2), 54.6),
+    ((9.0, 1), 24.8), ((12.2, 2), 24.7), ((14.5, 3), 24.8), ((16.2, 4), 24.5), ((18.0, 5), 25.2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("course", "eqd2"), ISOEFFECT)
+def test_the_isoeffect_table(course, eqd2):
+    """To half of its last digit, and the round-off of a tie such as 48.75."""
+    assert eqd2_gy(*course) == pytest.approx(eqd2, abs=0.05 + 1e-9)
+
+
+def test_arrays_in_arrays_out():
+    doses = np.array([0.0, 12.4, 17.0])
+    for function in (bed_gy, eqd2_gy, dose_of_eqd2_gy):
+        found = function(doses, 2)
+        assert isinstance(found, np.ndarray)
+        assert found.tolist() == pytest.approx([function(float(d), 2) for d in doses], rel=CLOSE)
+        assert isinstance(function(12.4, 2), float)
+    with pytest.raises(OptionError, match="this array"):
+        bed_gy(np.array([1.0, -1.0]), 2)
+
+
+def test_linear_tail_in_closed_form():
+    """25.3 Gy in 5: 12 Gy of effect up to 4 Gy a fraction, 5 times 1.06 Gy beyond; over 2."""
+    tail = LinearTail(4.0, 5.0)
+    assert eqd2_gy(25.3, 5, tail=tail) == pytest.approx((12.0 + 5.0 * 1.06) * 5 / 2, rel=CLOSE)
+    # Below the transition both models are one.
+    assert eqd2_gy(20.0, 5, tail=tail) == pytest.approx(eqd2_gy(20.0, 5), rel=CLOSE)
+    # With the slope of LQ at the transition LQ-L never exceeds LQ.
+    assert bed_gy(24.0, 1, tail=tail) < bed_gy(24.0, 1)
+
+
+@SEEDED
+@given(dose=doses, n=counts, m=counts, ratio=ratios, bend=st.floats(1.0, 15.0))
+def test_the_way_back_holds_with_and_without_a_tail(dose, n, m, ratio, bend):
+    for tail in (None, LinearTail(bend, 1 + 2 * bend / ratio)):
+        there = isoeffective_dose_gy(dose, n, m, alpha_beta_gy=ratio, tail=tail)
+        back = isoeffective_dose_gy(there, m, n, alpha_beta_gy=ratio, tail=tail)
+        assert back == pytest.approx(dose, rel=1e-9)
+
+
+@pytest.mark.parametrize("tail", [(0.0, 5.0), (4.0, float("nan"))])
+def test_a_tail_that_makes_no_sense_is_refused(tail):
+    with pytest.raises(OptionError, match="LQ-L"):
+        LinearTail(*tail)

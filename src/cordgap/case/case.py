@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from cordgap.case.grid import CtImage, DoseGrid
+from cordgap.case.prior import PriorCourse
 from cordgap.case.structure import Structure
 from cordgap.errors import Finding, StructureNotFoundError
 
@@ -39,7 +40,7 @@ class InputFile:
     ``path`` is for reading the file again; it is not printed, since folders carry names.
     """
 
-    kind: Literal["rtstruct", "rtdose", "rtplan", "ct"]
+    kind: Literal["rtstruct", "rtdose", "rtplan", "ct", "prior", "registration"]
     file: str
     sop_instance_uid: str
     sha256: str | None = None
@@ -68,6 +69,7 @@ class Case:
     findings: tuple[Finding, ...] = ()
     frame_of_reference_uid: str | None = None
     patient_position: str | None = None
+    priors: tuple[PriorCourse, ...] = ()
     case_id: str = "unnamed"
     identity: dict[str, str] = field(default_factory=dict, repr=False)
 

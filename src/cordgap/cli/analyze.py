@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cordgap.cli import common
+from cordgap.cli import prior as prior_options
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import OptionError
 
@@ -59,6 +60,12 @@ def analyze(
             "--at", metavar="MM", help="Separation of --dicom and --mesh, not the required one."
         ),
     ] = None,
+    row: prior_options.RowOption = None,
+    prior: prior_options.PriorOption = None,
+    prior_fractions: prior_options.PriorFractionsOption = None,
+    prior_date: prior_options.PriorDateOption = None,
+    registration: prior_options.RegistrationOption = None,
+    recovery: prior_options.RecoveryOption = False,
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
     ] = False,
@@ -70,28 +77,8 @@ def analyze(
 
     Example: cordgap analyze plans/coverage-first --out report
     """
+    options = PlanOptions.given(locals()).filled_from_file()
     common.start_logging(quiet, verbose)
-    options = PlanOptions(
-        path=path,
-        rtstruct=rtstruct,
-        rtdose=rtdose or [],
-        rtplan=rtplan,
-        accept=accept or [],
-        relative_dose_gy=relative_dose_gy,
-        cord=cord,
-        target=target,
-        rx=rx,
-        fractions=fractions,
-        protocol=protocol,
-        constraint=constraint or [],
-        coverage=coverage or [],
-        max_mm=max_mm,
-        level=level or [],
-        method=method,
-        reachable=reachable,
-        alpha_beta=alpha_beta,
-        identify=identify,
-    ).filled_from_file()
     if out is None and (dicom or mesh):
         raise OptionError("--dicom and --mesh need --out DIR: the folder that they are written to")
     if at is not None and not (dicom or mesh):

@@ -34,24 +34,13 @@ def check(
 
     Example: cordgap check plans/coverage-first
     """
+    options = PlanOptions.given(locals())
     common.start_logging(quiet, verbose)
     from cordgap.check.stored import stored_notes
     from cordgap.check.verdict import judge
     from cordgap.report.second import second_part, second_text
     from cordgap.report.tables import check_document
 
-    options = PlanOptions(
-        path=path,
-        rtstruct=rtstruct,
-        rtdose=rtdose or [],
-        rtplan=rtplan,
-        accept=accept or [],
-        relative_dose_gy=relative_dose_gy,
-        cord=cord,
-        target=target,
-        rx=rx,
-        fractions=fractions,
-    )
     try:
         options = options.filled_from_file()
         case = options.read(with_image=True)

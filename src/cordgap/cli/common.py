@@ -7,18 +7,20 @@ import math
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from cordgap.cli.prior import inside, prior_requests
 from cordgap.errors import CordgapError, Finding, OptionError
 
 if TYPE_CHECKING:
     from cordgap.analysis import Settings
     from cordgap.case.case import Case, Prescription
+    from cordgap.dicom.prior import PriorRequest
 
 SETTINGS_FILE = "cordgap.toml"
 RX_RANGE_GY = (0.01, 200.0)
@@ -154,14 +156,27 @@ class PlanOptions:
     fractions: int | None = None
     protocol: str | None = None
     constraint: list[str] = field(default_factory=list)
+    row: list[str] = field(default_factory=list)
     coverage: list[str] = field(default_factory=list)
     max_mm: float | None = None
     level: list[str] = field(default_factory=list)
     method: str | None = None
     reachable: str | None = None
     alpha_beta: float | None = None
+    prior: list[str] = field(default_factory=list)
+    prior_fractions: list[int] = field(default_factory=list)
+    prior_date: list[str] = field(default_factory=list)
+    registration: list[str] = field(default_factory=list)
+    recovery: bool = False
     identify: bool = False
     from_file: tuple[str, ...] = ()
+
+    @classmethod
+    def given(cls, arguments: Mapping[str, Any]) -> PlanOptions:
+        """Return the options among the arguments of a verb (its ``locals()``)."""
+        names = {f.name for f in fields(cls)} - {"from_file"}
+        there = {k: v for k, v in arguments.items() if k in names and v is not None}
+        return cls(**{"path": None, **there})
 
     def filled_from_file(self) -> PlanOptions:
         """Return the options with what ``cordgap.toml`` says where the command line is silent.
@@ -189,14 +204,19 @@ class PlanOptions:
                     f"{SETTINGS_FILE}: unknown key {key!r}; known keys are "
                     + ", ".join(sorted(_FILE_KEYS))
                 )
-            if kind is list and isinstance(value, str):
+            inner = int if key == "prior_fractions" else str
+            if kind is list and type(value) is inner:
                 value = [value]
-            if isinstance(value, bool) or not isinstance(value, _ACCEPTED[kind]):
+            if isinstance(value, bool) != (kind is bool) or not isinstance(value, _ACCEPTED[kind]):
                 raise OptionError(f"{SETTINGS_FILE}: {key} is {value!r}, expected {_WORDS[kind]}")
-            if isinstance(value, list) and not all(isinstance(v, str) for v in value):
-                raise OptionError(f"{SETTINGS_FILE}: {key} must hold strings only")
+            if isinstance(value, list) and not all(type(v) is inner for v in value):
+                words = "strings" if inner is str else "whole numbers"
+                raise OptionError(f"{SETTINGS_FILE}: {key} must hold {words} only")
+            # What belongs to the previous courses of the command line comes from there alone.
+            if key.startswith("prior") and self.prior:
+                continue
             # Only what was not given is absent: 0 and "" are values, and wrong ones.
-            if values[key] is None or values[key] == []:
+            if values[key] is None or values[key] in ([], False):
                 values[key] = value
                 used.append(key)
         values["from_file"] = tuple(used)
@@ -226,6 +246,10 @@ class PlanOptions:
                     f"{self._source('accept')} is {word!r}, expected {' or '.join(ACCEPT_WORDS)}"
                 )
         self._levels()
+        self._priors()
+
+    def _priors(self) -> tuple[PriorRequest, ...]:
+        return prior_requests(self.prior, self.prior_fractions, self.prior_date)
 
     def _levels(self) -> tuple[tuple[str, float, float], ...]:
         source = self._source("level")
@@ -280,6 +304,7 @@ class PlanOptions:
         return Settings(
             protocol=protocol,
             constraints=tuple(dict.fromkeys(parse_goal(text) for text in self.constraint)),
+            rows=tuple(dict.fromkeys(self.row)),
             coverage=tuple(dict.fromkeys(parse_goal(text) for text in self.coverage)),
             cord=self.cord,
             target=self.target,
@@ -288,6 +313,7 @@ class PlanOptions:
             reachable=parse_sextants(self.reachable) if self.reachable is not None else (),
             max_mm=DEFAULT_MAX_MM if self.max_mm is None else self.max_mm,
             alpha_beta_gy=CORD_ALPHA_BETA_GY if self.alpha_beta is None else self.alpha_beta,
+            recovery=self.recovery,
             levels=self._levels(),
         )
 
@@ -317,6 +343,8 @@ class PlanOptions:
                 one_fraction="one-fraction" in self.accept,
                 fractions=self.fractions,
             ),
+            priors=self._priors(),
+            registrations=[inside(self.path, name) for name in self.registration],
             progress=_Progress() if sys.stderr.isatty() else None,
         )
 
@@ -353,6 +381,12 @@ _FILE_KEYS: dict[str, type] = {
     "method": str,
     "reachable": str,
     "alpha_beta": float,
+    "row": list,
+    "prior": list,
+    "prior_fractions": list,
+    "prior_date": list,
+    "registration": list,
+    "recovery": bool,
 }
 _TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
 _RANGES: dict[str, tuple[float, float]] = {
@@ -367,12 +401,14 @@ _ACCEPTED: dict[type, tuple[type, ...]] = {
     list: (list,),
     float: (float, int),
     int: (int,),
+    bool: (bool,),
 }
 _WORDS: dict[type, str] = {
     str: "a string",
-    list: "a list of strings",
+    list: "a list",
     float: "a number",
     int: "a whole number",
+    bool: "true or false",
 }
 
 

@@ -84,6 +84,7 @@ def dvh(
 
     Example: cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
     """
+    options = PlanOptions.given(locals())
     common.start_logging(quiet, verbose)
     if geud_a is not None and not indices:
         raise OptionError("--geud-a belongs to --indices; give both")
@@ -105,17 +106,7 @@ def dvh(
             raise OptionError("--preset sets what --between and --ends set; give one or the other")
         chosen = find_preset(preset)
         rules = chosen.rules
-    options = PlanOptions(
-        path=path,
-        rtstruct=rtstruct,
-        rtdose=rtdose or [],
-        rtplan=rtplan,
-        accept=accept or [],
-        relative_dose_gy=relative_dose_gy,
-        rx=rx,
-        fractions=fractions,
-        identify=identify,
-    ).filled_from_file()
+    options = options.filled_from_file()
     rule = NamedStructures(structure or [])
     case = options.read(with_image=False, wanted=rule if structure else None)
     rule.check()

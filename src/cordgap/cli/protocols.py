@@ -43,11 +43,15 @@ def protocols(
         tables = [load_protocol(protocol_id)]
     else:
         tables = [load_protocol(name) for name in available_protocols()]
+    rows = None if compare is None else _rows_of(tables, compare)
     if json:
-        common.emit(protocols_document(tables))
+        common.emit(protocols_document(tables, comparison=rows, structure=compare))
         return
-    if compare is not None:
-        _print_comparison(tables, compare)
+    if rows is not None:
+        for name, row in rows:
+            print(f"{name:<26} {_line(row)}")
+        count = len({name for name, _ in rows})
+        print(f"{len(rows)} rows of {count} tables, as they are: none is an average")
         return
     for table in tables:
         _print_protocol(table)
@@ -58,6 +62,10 @@ def protocols(
 def _print_protocol(protocol: Protocol) -> None:
     print(f"{protocol.id}: {protocol.title}")
     print(f"  {protocol.citation}" + (f", doi:{protocol.doi}" if protocol.doi else ""))
+    own = ", ".join(word for word in (protocol.site, protocol.date) if word)
+    if own or protocol.inherits:
+        base = f"starts from {protocol.inherits}" if protocol.inherits else ""
+        print("  " + "; ".join(word for word in (own, base) if word))
     if protocol.notes:
         print(f"  {protocol.notes}")
     for row in protocol.constraints:
@@ -71,14 +79,16 @@ def _line(row: Constraint) -> str:
     number = "any" if row.fractions is None else str(row.fractions)
     spread = "" if row.limit_high is None else f" ({row.limit_low:g}-{row.limit_high:g})"
     evaluated = f"{row.metric}" + (f" for {row.metric_source}" if row.surrogate else "")
-    off = ", off by default" if row.verified == "unverified" else ""
+    off = ", off unless asked for with --row" if row.verified == "unverified" else ""
+    part = f" ({row.segment})" if row.segment else ""
     return (
         f"{row.id:<22} {number:>3} fx  {role_words(row.structure):<16} {evaluated:<24} "
-        f"<= {row.limit:g} {row.unit}{spread}  {row.level}, {row.verified}{off}"
+        f"<= {row.limit:g} {row.unit}{spread}  {row.level}, {row.verified}{off}{part}"
     )
 
 
-def _print_comparison(tables: list[Protocol], structure: str) -> None:
+def _rows_of(tables: list[Protocol], structure: str) -> list[tuple[str, Constraint]]:
+    """Rows of all tables for one structure, by number of fractions and metric."""
     from cordgap.errors import OptionError
 
     rows = [
@@ -92,5 +102,4 @@ def _print_comparison(tables: list[Protocol], structure: str) -> None:
         raise OptionError(
             f"--compare {structure}: no table has it; structures are {', '.join(known)}"
         )
-    for _, _, name, row in sorted(rows, key=lambda r: r[:3]):
-        print(f"{name:<24} {_line(row)}")
+    return [(name, row) for _, _, name, row in sorted(rows, key=lambda r: r[:3])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cordgap.cli import common
+from cordgap.cli import prior as prior_options
 from cordgap.cli.common import PlanOptions
 
 
@@ -27,6 +28,12 @@ def separation(
     reachable: common.ReachableOption = None,
     alpha_beta: common.AlphaBetaOption = None,
     level: common.LevelOption = None,
+    row: prior_options.RowOption = None,
+    prior: prior_options.PriorOption = None,
+    prior_fractions: prior_options.PriorFractionsOption = None,
+    prior_date: prior_options.PriorDateOption = None,
+    registration: prior_options.RegistrationOption = None,
+    recovery: prior_options.RecoveryOption = False,
     json: common.JsonOption = False,
     quiet: common.QuietOption = False,
     verbose: common.VerboseOption = 0,
@@ -37,6 +44,7 @@ def separation(
 
     Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2
     """
+    options = PlanOptions.given(locals()).filled_from_file()
     common.start_logging(quiet, verbose)
     from dataclasses import replace
 
@@ -46,26 +54,6 @@ def separation(
     from cordgap.report.sentence import summary_text
     from cordgap.report.tables import separation_document
 
-    options = PlanOptions(
-        path=path,
-        rtstruct=rtstruct,
-        rtdose=rtdose or [],
-        rtplan=rtplan,
-        accept=accept or [],
-        relative_dose_gy=relative_dose_gy,
-        cord=cord,
-        target=target,
-        rx=rx,
-        fractions=fractions,
-        protocol=protocol,
-        constraint=constraint or [],
-        coverage=coverage or [],
-        max_mm=max_mm,
-        level=level or [],
-        method=method,
-        reachable=reachable,
-        alpha_beta=alpha_beta,
-    ).filled_from_file()
     named = {name.strip().casefold() for name in (options.cord, options.target) if name}
 
     def wanted(roi_name: str) -> bool:

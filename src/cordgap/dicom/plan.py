@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -30,6 +31,7 @@ class Plan:
 
     prescription: Prescription | None
     patient_position: str | None = None
+    day: date | None = None
     findings: tuple[Finding, ...] = ()
 
 
@@ -40,7 +42,9 @@ def read_plan(path: Path) -> Plan:
     (COORDINATES) count only where no site or volume has one. Several different doses, or several
     fraction groups, leave the prescription open.
     """
-    keywords = ("DoseReferenceSequence", "FractionGroupSequence", "PatientSetupSequence")
+    keywords = (
+        "DoseReferenceSequence", "FractionGroupSequence", "PatientSetupSequence", "RTPlanDate",
+    )  # fmt: skip
     with reading(path):
         ds = open_dataset(path, keywords)
         _refuse_truncated(ds, path.name)
@@ -52,12 +56,21 @@ def read_plan(path: Path) -> Plan:
         ]
         groups = len(items(ds, "FractionGroupSequence"))
         beam_gy = _beam_dose_gy(ds)
+        day = _date(text(ds, "RTPlanDate"))
         setups = {text(setup, "PatientPosition") for setup in items(ds, "PatientSetupSequence")}
     prescription, findings = _prescription(doses, fractions, groups, path.name)
     if prescription is not None:
         findings += _against_beams(prescription, beam_gy, path.name)
     position = next(iter(setups)) if len(setups) == 1 else ""
-    return Plan(prescription, position or None, tuple(findings))
+    return Plan(prescription, position or None, day, tuple(findings))
+
+
+def _date(value: str) -> date | None:
+    """Read a DICOM date; None where it is absent or none."""
+    try:
+        return datetime.strptime(value, "%Y%m%d").date()
+    except ValueError:
+        return None
 
 
 def _refuse_truncated(ds: Dataset, file: str) -> None:

@@ -13,11 +13,12 @@ from cordgap.case.case import Case, IgnoredFile, InputFile, Prescription
 from cordgap.case.grid import CtImage
 from cordgap.case.structure import Structure
 from cordgap.dicom.dataset import open_dataset, reading, text
-from cordgap.dicom.discover import Discovery, FileRecord, Progress, discover
+from cordgap.dicom.discover import Discovery, Progress, discover
 from cordgap.dicom.dose_sum import read_dose
 from cordgap.dicom.image import Image, read_image
 from cordgap.dicom.overrides import NO_OVERRIDES, Overrides
 from cordgap.dicom.plan import Plan, read_plan
+from cordgap.dicom.prior import PriorRequest, find_priors, read_priors
 from cordgap.dicom.select import FileOption, Selection, select_files
 from cordgap.dicom.structures import Wanted, read_structures
 from cordgap.errors import DicomError, Finding, GeometryMismatchError
@@ -52,6 +53,8 @@ def read_case(
     with_hashes: bool = True,
     identify: bool = False,
     overrides: Overrides = NO_OVERRIDES,
+    priors: Sequence[PriorRequest] = (),
+    registrations: Sequence[FileOption] = (),
     progress: Progress | None = None,
 ) -> Case:
     """Read the plan in a folder or ZIP file, or the plan made of single files.
@@ -74,6 +77,10 @@ def read_case(
         Whether to fill ``Case.identity`` with name, identifier and birth date.
     overrides : Overrides
         What the user takes responsibility for.
+    priors : sequence of PriorRequest
+        Previous courses; their dose files are not taken for the plan's.
+    registrations : sequence of path
+        Spatial Registration objects that place previous doses.
     progress : callable, optional
         Called with the number of files looked at, now and then.
 
@@ -102,6 +109,9 @@ def read_case(
     found = discover(path, progress=progress) if path is not None else Discovery(())
     if path is not None and not found.records and rtstruct is None:
         raise DicomError(_nothing_found(found), code="no-rt-files")
+    before = find_priors(found.records, priors)
+    if before.used:
+        found = replace(found, records=tuple(r for r in found.records if r not in before.used))
     files = select_files(
         found,
         rtstruct=rtstruct,
@@ -122,6 +132,14 @@ def read_case(
     if not overrides.ignore_frame_of_reference:
         structures, notes = _in_frame(structures, frame, files)
     structures, slab_notes = _with_thickness(structures, image.image)
+    courses, prior_inputs, prior_notes = read_priors(
+        before,
+        struct=files.rtstruct,
+        frame_uid=frame,
+        plan_day=plan.day,
+        registrations=registrations,
+        overrides=overrides,
+    )
     findings = (
         *found.findings,
         *files.findings,
@@ -131,6 +149,7 @@ def read_case(
         *(dose.findings if dose else ()),
         *plan.findings,
         *image.findings,
+        *prior_notes,
     )
     return Case(
         structures=structures,
@@ -138,7 +157,11 @@ def read_case(
         prescription=prescription or plan.prescription,
         image=image.image,
         dose_type=dose.dose_type if dose else "PHYSICAL",
-        inputs=_inputs(files, with_hashes=with_hashes),
+        inputs=(
+            *_inputs(files, with_hashes=with_hashes),
+            *(_hashed(f) if with_hashes else f for f in prior_inputs),
+        ),
+        priors=courses,
         ignored=_ignored(found, files, image if with_image else None),
         findings=tuple(f for f in findings if not (prescription and f.code in _ON_PRESCRIPTION)),
         frame_of_reference_uid=frame,
@@ -276,14 +299,22 @@ def _inputs(files: Selection, *, with_hashes: bool) -> tuple[InputFile, ...]:
     used = [files.rtstruct, *files.rtdose, *([files.rtplan] if files.rtplan else [])]
     return tuple(
         InputFile(
-            r.kind, r.name, r.sop_instance_uid, _sha256(r) if with_hashes else None, path=r.path
+            r.kind,
+            r.name,
+            r.sop_instance_uid,
+            _sha256(r.path) if with_hashes else None,
+            path=r.path,
         )
         for r in used
     )
 
 
-def _sha256(record: FileRecord) -> str:
-    with record.path.open("rb") as stream:
+def _hashed(file: InputFile) -> InputFile:
+    return file if file.path is None else replace(file, sha256=_sha256(file.path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -75,9 +75,9 @@ def select_files(
     """
     scanned = found if isinstance(found, Discovery) else Discovery(tuple(found))
     records = scanned.records
-    chosen_struct = _resolve(records, rtstruct, "rtstruct")
-    chosen_plan = _resolve(records, rtplan, "rtplan")
-    chosen_doses = tuple(r for o in rtdose if (r := _resolve(records, o, "rtdose")) is not None)
+    chosen_struct = resolve(records, rtstruct, "rtstruct")
+    chosen_plan = resolve(records, rtplan, "rtplan")
+    chosen_doses = tuple(r for o in rtdose if (r := resolve(records, o, "rtdose")) is not None)
     chosen = [r for r in (chosen_struct, *chosen_doses, chosen_plan) if r is not None]
     _refuse_unreadable(scanned, chosen, need_dose=need_dose)
     rt_files = [r for r in records if r.kind != "ct" and (not r.derived or r in chosen)]
@@ -146,19 +146,26 @@ def _without_copies(
     return tuple(result), notes
 
 
-def _resolve(
-    records: Sequence[FileRecord], option: FileOption | None, kind: Kind
+def resolve(
+    records: Sequence[FileRecord],
+    option: FileOption | None,
+    kind: Kind,
+    flag: str | None = None,
 ) -> FileRecord | None:
-    """Find the file that an option names: a name inside the folder, or a path."""
+    """Find the file that an option names: a name inside the folder, or a path.
+
+    ``flag`` is what messages call the option, ``--KIND`` if it is not given.
+    """
     if option is None:
         return None
     path = Path(option)
+    flag = flag or f"--{kind}"
     named = [
         r for r in records if r.kind == kind and r.path.parts[-len(path.parts) :] == path.parts
     ]
     if len(named) > 1:
         raise AmbiguousInputError(
-            f"--{kind} {path.name} fits {len(named)} files of the folder; give the path from the "
+            f"{flag} {path.name} fits {len(named)} files of the folder; give the path from the "
             f"folder on, such as {'/'.join(named[0].path.parts[-2:])}",
             code="several-files",
             file=path.name,
@@ -170,7 +177,7 @@ def _resolve(
         record = same[0] if same else read_record(path)
         if record.kind != kind:
             raise DicomError(
-                f"--{kind} {path.name}: found a file of kind {record.kind.upper()}, expected "
+                f"{flag} {path.name}: found a file of kind {record.kind.upper()}, expected "
                 f"{kind.upper()}",
                 code="file-kind",
                 file=path.name,
@@ -180,7 +187,7 @@ def _resolve(
         return record
     inside = listed_files(of_kind(records, kind)) or "none"
     raise DicomError(
-        f"--{kind} {path.name}: no such {kind.upper()} file; the folder holds: {inside}",
+        f"{flag} {path.name}: no such {kind.upper()} file; the folder holds: {inside}",
         code="file-missing",
         file=path.name,
     )

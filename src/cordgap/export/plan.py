@@ -115,7 +115,7 @@ def write_plan(
         raise OptionError(f"dose samples have 16 or 32 bits, not {dose_bits}")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(case, patient_id, name, deflated)
+    writer = CaseWriter(case, patient_id, name, deflated)
     images = writer.write_images(target)
     rtstruct = writer.write_rtstruct(target / "RS.dcm")
     needs_plan = case.dose is not None or case.prescription is not None
@@ -142,7 +142,7 @@ def _digest(case: Case) -> str:
     return hashed.hexdigest()
 
 
-class _Writer:
+class CaseWriter:
     """The identifiers that the files of one case share, and a method a file."""
 
     def __init__(self, case: Case, patient_id: str, label: str, deflated: bool) -> None:
@@ -153,9 +153,11 @@ class _Writer:
         self.ct_z_mm = case.image.geometry.z_mm if case.image is not None else np.empty(0)
 
     def uid(self, name: str) -> str:
+        """Return the UID of that name: the same for the same case."""
         return str(generate_uid(entropy_srcs=[self.seed, name]))
 
     def reference(self, sop_class_uid: str, name: str) -> Any:
+        """Return an item that refers to an object of the case."""
         item = Dataset()
         item.ReferencedSOPClassUID = sop_class_uid
         item.ReferencedSOPInstanceUID = self.uid(name)
@@ -183,13 +185,14 @@ class _Writer:
         ds.StudyInstanceUID = self.uid("study")
         ds.SeriesInstanceUID = self.uid(f"series {modality}")
         ds.StudyID = "1"
-        ds.SeriesNumber = str(("CT", "RTSTRUCT", "RTPLAN", "RTDOSE").index(modality) + 1)
+        ds.SeriesNumber = str(("CT", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG").index(modality) + 1)
         ds.InstanceNumber = "1"
         ds.FrameOfReferenceUID = self.frame_uid
         ds.PositionReferenceIndicator = ""
         return ds
 
     def save(self, ds: Any, path: Path) -> Path:
+        """Write a dataset as a DICOM file."""
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = ds.SOPClassUID
         meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
@@ -199,6 +202,7 @@ class _Writer:
         return path
 
     def write_images(self, folder: Path) -> tuple[Path, ...]:
+        """Write the CT slices."""
         image = self.case.image
         if image is None:
             return ()
@@ -227,6 +231,7 @@ class _Writer:
         return tuple(paths)
 
     def write_rtstruct(self, path: Path) -> Path:
+        """Write the structure set."""
         ds = self.start(RTSTRUCT_STORAGE, "rtstruct", "RTSTRUCT")
         ds.StructureSetLabel = self.label
         ds.StructureSetDate, ds.StructureSetTime = STUDY_DATE, STUDY_TIME
@@ -291,6 +296,7 @@ class _Writer:
         return index if abs(self.ct_z_mm[index] - z_mm) <= half + 1e-6 else None
 
     def write_rtplan(self, path: Path) -> Path:
+        """Write the plan."""
         ds = self.start(RTPLAN_STORAGE, "rtplan", "RTPLAN")
         ds.RTPlanLabel = self.label
         ds.RTPlanDate, ds.RTPlanTime = STUDY_DATE, STUDY_TIME
@@ -320,6 +326,7 @@ class _Writer:
         return self.save(ds, path)
 
     def write_rtdose(self, path: Path, bits: int) -> Path:
+        """Write the dose."""
         dose = self.case.dose
         assert dose is not None
         grid, values = dose.geometry, dose.values

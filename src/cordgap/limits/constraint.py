@@ -6,6 +6,7 @@ noise; the row says so (``surrogate``) and Max stands beside the value.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +79,10 @@ class Constraint:
     url, note : str, optional
         Where the number was seen; what a reader must know.
     segment : str, optional
-        The part of the structure a partial-volume row speaks of. Such a row is not evaluated.
+        The part of the structure a partial-volume row speaks of, in words.
+    segment_beyond_mm : tuple of float
+        How far that part reaches beyond the target, above and below; several values where the
+        source gives a range. Empty: the part cannot be cut, and the row is not evaluated.
     """
 
     id: str
@@ -100,6 +104,7 @@ class Constraint:
     url: str | None = None
     note: str | None = None
     segment: str | None = None
+    segment_beyond_mm: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ class ConstraintResult:
     ``headroom`` is limit minus value, positive is safe; None without a verdict. ``bound`` is
     ``lower`` where only a part of the structure lies inside the dose grid. ``within_uncertainty``
     says whether the interval ``value ± plus_minus`` contains the limit. ``max_gy`` stands beside
-    a surrogate. ``decides`` says whether the row counts for the exit code.
+    a surrogate. ``decides`` says whether the row counts for the exit code. ``segment`` says which
+    part of the structure was read, where it is not the whole.
     """
 
     id: str
@@ -148,6 +154,7 @@ class ConstraintResult:
     decides: bool = True
     margin: MarginCheck | None = None
     findings: tuple[Finding, ...] = ()
+    segment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +237,7 @@ def evaluate(
         bound=judged.bound,
         decides=constraint.segment is None,
         findings=tuple(findings),
+        segment=constraint.segment,
     )
 
 
@@ -290,6 +298,20 @@ def constraint_from_goal(goal: Goal, role: Role = "cord") -> Constraint:
     )
 
 
+def unverified_findings(rows: Sequence[Constraint]) -> list[Finding]:
+    """Say so for every row of a table whose number was not seen in a source."""
+    return [
+        Finding(
+            "limit-unverified",
+            f"{row.id} was asked for by name: its number was recalled, not seen in any source "
+            f"({row.source})",
+            action="check it against the source before relying on it",
+        )
+        for row in rows
+        if row.verified == "unverified" and row.level != "user"
+    ]
+
+
 def _judge(
     constraint: Constraint, dvh: DVH | None, rx_gy: float | None, reason: str | None
 ) -> _Judgement:
@@ -297,7 +319,7 @@ def _judge(
         return _Judgement(
             "not evaluable",
             reason=f"the source speaks of the {role_words(constraint.structure)} "
-            f"{constraint.segment}; on the whole contour {constraint.metric} means something else",
+            f"{constraint.segment}, and the table does not say where to cut it",
         )
     if dvh is None:
         missing = f"there is no histogram of the {role_words(constraint.structure)}"

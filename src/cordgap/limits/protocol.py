@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -43,23 +44,28 @@ class _Key:
 _PROTOCOL_KEYS = {
     "id": _Key("text", required=True),
     "title": _Key("text", required=True),
-    "year": _Key("count", required=True),
+    "year": _Key("count"),
     "citation": _Key("text", required=True),
     "doi": _Key("text"),
     "no_doi": _Key("text"),
     "notes": _Key("text"),
+    "site": _Key("text"),
+    "date": _Key("date"),
+    "inherit": _Key("text"),
+    "drop": _Key("texts"),
 }
 _ROW_KEYS = {
     "id": _Key("text", required=True),
     "structure": _Key("text", required=True, allowed=get_args(Role)),
     "segment": _Key("text"),
+    "segment_beyond_mm": _Key("numbers"),
     "metric_source": _Key("text", required=True),
     "metric": _Key("text", required=True),
     "surrogate": _Key("flag"),
     "limit": _Key("number", required=True),
     "limit_low": _Key("number"),
     "limit_high": _Key("number"),
-    "unit": _Key("text", required=True, allowed=("Gy", "cc")),
+    "unit": _Key("text", required=True, allowed=("Gy", "cGy", "cc", "%")),
     "fractions": _Key("count"),
     "level": _Key("text", required=True, allowed=get_args(Level)),
     "endpoint": _Key("text"),
@@ -71,25 +77,49 @@ _ROW_KEYS = {
     "note": _Key("text"),
 }
 _LARGEST = 1e6  # beyond any dose, volume or year: a slip of the keyboard
+# Above this a limit in Gy is a dose in cGy; courses stay below 150 Gy in total.
+_LARGEST_GY = 200.0
+_CGY = 0.01
+# What a row says itself when it changes one of these in a row that it inherits: the number is no
+# longer the one of the source, nor is what the source says about it.
+_NUMBER_KEYS = frozenset(
+    ("structure", "segment", "segment_beyond_mm", "metric_source", "metric", "surrogate", "limit",
+     "limit_low", "limit_high", "unit", "fractions")
+)  # fmt: skip
+_ABOUT_THE_NUMBER = (
+    "limit_low", "limit_high", "endpoint", "verified", "citation", "doi", "no_doi", "url", "note",
+)  # fmt: skip
+_BOUNDS = ("limit", "limit_low", "limit_high")
+_CITATION = ("citation", "doi", "no_doi")
 _KIND_WORDS = {
     "text": "a text in quotes that is not empty",
     "number": "a number above 0 (without its unit)",
     "count": "a whole number above 0",
     "flag": "true or false",
+    "numbers": "a list of numbers above 0",
+    "texts": "a list of texts in quotes",
+    "date": "a date, 2026-11-21",
 }
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A constraint table with its source."""
+    """A constraint table with its source.
+
+    ``inherits`` is the id of the table it starts from; ``site`` and ``date`` are those of a table
+    of one's own.
+    """
 
     id: str
     title: str
-    year: int
+    year: int | None
     citation: str
     doi: str | None
     notes: str | None
     constraints: tuple[Constraint, ...]
+    inherits: str | None = None
+    site: str | None = None
+    date: str | None = None
 
     @property
     def fractions(self) -> tuple[int, ...]:
@@ -173,6 +203,23 @@ def load_protocol(id_or_path: str | Path = DEFAULT_PROTOCOL) -> Protocol:
     return _parse(content, source.name)
 
 
+def find_row(row_id: str, protocol: Protocol) -> tuple[Constraint, str]:
+    """Return a row by its id, and the id of its table: the given protocol first, then all others.
+
+    Raises
+    ------
+    ProtocolError
+        If no table has it.
+    """
+    for table in (protocol, *(load_protocol(name) for name in available_protocols())):
+        for row in table.constraints:
+            if row.id == row_id:
+                return row, table.id
+    raise ProtocolError(
+        f"no constraint table has a row {row_id!r}; cordgap protocols lists the rows of all tables"
+    )
+
+
 def _tables() -> Traversable:
     return files("cordgap.limits") / "tables"
 
@@ -187,10 +234,16 @@ def _parse(content: bytes, file: str) -> Protocol:
             raise ProtocolError(
                 f"{file}: unknown table {name!r}; allowed: [protocol] and [[constraint]]"
             )
-    head, rows = document.get("protocol"), document.get("constraint")
+    head, rows = document.get("protocol"), document.get("constraint", [])
     if not isinstance(head, dict):
         raise ProtocolError(f"{file}: table [protocol] is missing")
-    if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        raise ProtocolError(f"{file}: there is no row; every row is a table [[constraint]]")
+    if "inherit" in head:
+        head, rows = _with_inherited(head, rows, file)
+    elif "drop" in head:
+        raise ProtocolError(f"{file}: [protocol]: key 'drop': found without 'inherit'")
+    if not rows:
         raise ProtocolError(f"{file}: there is no row; every row is a table [[constraint]]")
     _check_keys(head, _PROTOCOL_KEYS, f"{file}: [protocol]")
     constraints: list[Constraint] = []
@@ -204,12 +257,61 @@ def _parse(content: bytes, file: str) -> Protocol:
     return Protocol(
         id=head["id"],
         title=head["title"],
-        year=head["year"],
+        year=head.get("year"),
         citation=head["citation"],
         doi=head.get("doi"),
         notes=head.get("notes"),
         constraints=tuple(constraints),
+        inherits=head.get("inherit"),
+        site=head.get("site"),
+        date=None if "date" not in head else str(head["date"]),
     )
+
+
+def _with_inherited(
+    head: dict[str, Any], rows: list[dict[str, Any]], file: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Put the rows of a table of the package under those of a file.
+
+    A row of the same id changes the keys that it holds. Where one of them is the number or what
+    it means, the citation, the marker and the remarks of the source no longer belong to it.
+    """
+    where = f"{file}: [protocol]"
+    _check_keys(head, {**_PROTOCOL_KEYS, "citation": _Key("text")}, where)
+    name = head["inherit"]
+    if name not in available_protocols():
+        raise ProtocolError(
+            f"{where}: key 'inherit': found {name!r}, expected one of "
+            + ", ".join(available_protocols())
+        )
+    base = tomllib.loads((_tables() / f"{name}.toml").read_text(encoding="utf-8"))
+    cited = {key: base["protocol"][key] for key in _CITATION if key in base["protocol"]}
+    inherited = {
+        row["id"]: row if "citation" in row else {**row, **cited} for row in base["constraint"]
+    }
+    dropped = head.get("drop", [])
+    for one in dropped:
+        if one not in inherited:
+            raise ProtocolError(f"{where}: key 'drop': {name} has no row {one!r}")
+    own = {row.get("id"): row for row in rows}
+    merged = [
+        _overridden(row, own[key]) if key in own else row
+        for key, row in inherited.items()
+        if key not in dropped
+    ]
+    merged += [row for row in rows if row.get("id") not in inherited or row["id"] in dropped]
+    if not any(key in head for key in _CITATION):
+        head = {**head, **cited}
+    return head, merged
+
+
+def _overridden(row: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    if not _NUMBER_KEYS & own.keys():
+        return {**row, **own}
+    kept = {key: value for key, value in row.items() if key not in _ABOUT_THE_NUMBER}
+    if any(key in own for key in _BOUNDS):
+        del kept["unit"]  # a number is never read in a unit that does not stand beside it
+    return {**kept, **own}
 
 
 def _check_keys(table: Mapping[str, Any], keys: Mapping[str, _Key], where: str) -> None:
@@ -222,10 +324,6 @@ def _check_keys(table: Mapping[str, Any], keys: Mapping[str, _Key], where: str) 
                 raise ProtocolError(f"{where}: key {name!r} is missing; expected {_expected(key)}")
             continue
         value = table[name]
-        if name == "unit" and isinstance(value, str) and value.lower() == "cgy":
-            raise ProtocolError(
-                f"{where}: key 'unit': found {value!r}; write the limit in Gy (100 cGy = 1 Gy)"
-            )
         if not _fits(value, key):
             raise ProtocolError(
                 f"{where}: key {name!r}: found {value!r}, expected {_expected(key)}"
@@ -242,6 +340,11 @@ def _fits(value: object, key: _Key) -> bool:
         return named and (not key.allowed or value in key.allowed)
     if key.kind == "flag":
         return isinstance(value, bool)
+    if key.kind == "date":
+        return type(value) is date
+    if key.kind in ("numbers", "texts"):
+        inner = _Key("number" if key.kind == "numbers" else "text")
+        return isinstance(value, list) and bool(value) and all(_fits(v, inner) for v in value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return 0 < value < _LARGEST and (key.kind == "number" or isinstance(value, int))
@@ -249,6 +352,18 @@ def _fits(value: object, key: _Key) -> bool:
 
 def _constraint(row: dict[str, Any], head: dict[str, Any], where: str) -> Constraint:
     _check_keys(row, _ROW_KEYS, where)
+    if row["unit"] == "cGy":
+        row = {key: value * _CGY if key in _BOUNDS else value for key, value in row.items()}
+        row["unit"] = "Gy"
+    if row["unit"] == "Gy" and row["limit"] > _LARGEST_GY:
+        raise ProtocolError(
+            f"{where}: key 'limit': found {row['limit']:g} Gy, expected at most {_LARGEST_GY:g}; "
+            'write unit = "cGy" if that is what it is'
+        )
+    if "segment_beyond_mm" in row and "segment" not in row:
+        raise ProtocolError(
+            f"{where}: key 'segment_beyond_mm': found without 'segment', which says it in words"
+        )
     metric = _metric(row, where)
     limit, low, high = row["limit"], row.get("limit_low"), row.get("limit_high")
     if (low is not None and low > limit) or (high is not None and high < limit):
@@ -276,6 +391,7 @@ def _constraint(row: dict[str, Any], head: dict[str, Any], where: str) -> Constr
         url=row.get("url"),
         note=row.get("note"),
         segment=row.get("segment"),
+        segment_beyond_mm=tuple(float(mm) for mm in row.get("segment_beyond_mm", ())),
     )
 
 
@@ -283,7 +399,7 @@ def _citation(
     row: dict[str, Any], head: dict[str, Any], where: str
 ) -> tuple[str, str | None, str | None]:
     # A row that cites another paper must not inherit the DOI of the protocol.
-    own = [key for key in ("citation", "doi", "no_doi") if key in row]
+    own = [key for key in _CITATION if key in row]
     if own and "citation" not in own:
         raise ProtocolError(f"{where}: key {own[0]!r}: found without a citation in the same row")
     cited = row if own else head

@@ -11,6 +11,7 @@ from cordgap.phantom.linear import (
     exact_sphere_dose_gy,
     sphere,
 )
+from cordgap.phantom.prior import PRIOR_FRAME_UID, PriorField, prior_dose
 from cordgap.phantom.shapes import (
     CordShape,
     Epidural,
@@ -23,9 +24,11 @@ from cordgap.phantom.shapes import (
 from cordgap.phantom.spine import spine_case
 
 __all__ = [
+    "PRIOR_FRAME_UID",
     "CordShape",
     "Epidural",
     "LinearDose",
+    "PriorField",
     "Sampling",
     "SphereShape",
     "SpineAnatomy",
@@ -34,6 +37,7 @@ __all__ = [
     "exact_cord_dose_gy",
     "exact_sphere_dose_gy",
     "paint_spine",
+    "prior_dose",
     "sphere",
     "spine_case",
 ]

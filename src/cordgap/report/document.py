@@ -1,4 +1,7 @@
-"""Three pages of A4: how far and where for the surgeon, doses and sources for the physicist."""
+"""Pages of A4: how far and where for the surgeon, doses and sources for the physicist.
+
+A fourth page follows where there is previous radiation.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,16 @@ from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.axial import plot_axial, plot_levels
 from cordgap.report.figures import plot_dvh, plot_map, plot_separation
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
+from cordgap.report.reirradiation import (
+    condition_verdict,
+    condition_words,
+    course_line,
+    level_lines,
+    note_lines,
+    remaining_words,
+    risk_lines,
+)
+from cordgap.report.reirradiation_figure import plot_levels_eqd2, plot_sum_dvh
 from cordgap.report.sentence import (
     LEVEL_NOT_IDENTIFIED,
     answer_sentence,
@@ -129,7 +142,7 @@ class _Column:
 
 
 def document_pdf(result: CaseResult, *, identify: bool = False) -> bytes:
-    """Return ``report.pdf``: three pages, fonts embedded, the same bytes for the same result."""
+    """Return ``report.pdf``: fonts embedded, the same bytes for the same result."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import PdfPages
@@ -144,16 +157,17 @@ def document_pdf(result: CaseResult, *, identify: bool = False) -> bytes:
         "ModDate": None,
     }
     with matplotlib.rc_context(RC), PdfPages(buffer, metadata=metadata) as pages:
-        for number, fill in enumerate(_PAGES, start=1):
+        fills = _PAGES if result.reirradiation is None else (*_PAGES, _previous)
+        for number, fill in enumerate(fills, start=1):
             page = Figure(figsize=size)
             FigureCanvasAgg(page)
-            _frame(page, result, number, identify)
+            _frame(page, result, f"page {number} of {len(fills)}", identify)
             fill(page, result)
             pages.savefig(page)
     return buffer.getvalue()
 
 
-def _frame(page: Figure, result: CaseResult, number: int, identify: bool) -> None:
+def _frame(page: Figure, result: CaseResult, number: str, identify: bool) -> None:
     head = f"cordgap {result.cordgap_version}    case {result.case.case_id}"
     if identify and result.case.identity:
         head += "    " + ", ".join(result.case.identity.values())
@@ -162,7 +176,7 @@ def _frame(page: Figure, result: CaseResult, number: int, identify: bool) -> Non
     column.y = _PAGE_MM[1] - _MARGIN_MM - 5.0
     column.text(" ".join(SAFETY_SENTENCES), 7.0, color=GREY)
     page.text(
-        1 - _MARGIN_MM / _PAGE_MM[0], 8.0 / _PAGE_MM[1], f"page {number} of {len(_PAGES)}",
+        1 - _MARGIN_MM / _PAGE_MM[0], 8.0 / _PAGE_MM[1], number,
         fontsize=7.0, color=GREY, ha="right", va="bottom",
     )  # fmt: skip
 
@@ -331,7 +345,7 @@ def _physicist(page: Figure, result: CaseResult) -> None:
             (
                 row.verdict + (", within uncertainty" if row.within_uncertainty else ""),
                 label(row.roi_name or role_word(row.structure), 24),
-                row.metric_evaluated,
+                row.metric_evaluated + (f" ({row.segment})" if row.segment else ""),
                 shown(row.value, 2)
                 + (f" ± {shown(row.plus_minus, 2)}" if row.plus_minus is not None else ""),
                 f"{row.limit:g} {row.unit}",
@@ -347,6 +361,8 @@ def _physicist(page: Figure, result: CaseResult) -> None:
     )
     if s is not None:
         _goals_and_schedules(body, s)
+    if result.reirradiation is None:
+        _risk(body, result, 6.5)
     body.heading("Findings")
     if result.findings:
         _findings(body, result.findings, 6.5)
@@ -414,6 +430,46 @@ def _provenance(body: _Column, result: CaseResult) -> None:
             continue
         body.text(f"{file.kind.upper()} {file.sop_instance_uid}", 6.5)
         body.text(f"    sha256 {file.sha256 or 'not known'}", 6.5)
+
+
+def _previous(page: Figure, result: CaseResult) -> None:
+    """Previous radiation and what is left, and the risk in words."""
+    found, width = result.reirradiation, _PAGE_MM[0] - 2 * _MARGIN_MM
+    assert found is not None
+    body = _Column(page, _MARGIN_MM, width, 15.0)
+    body.text("Previous radiation: what is left", 13.0, weight="bold")
+    body.gap(1.0)
+    where = found.on.roi_name
+    if found.stands_in:
+        where += f", in place of the {role_word(found.rules.structure)}"
+    body.text(remaining_words(found), 10.0, weight="bold")
+    body.text(f"Read on {label(where, 80)}.", 8.5)
+    body.heading("Courses")
+    for course in (*found.on.courses, *([found.on.new] if found.on.new else [])):
+        body.text(f"•  {course_line(course)}", 8.0)
+    body.heading("Conditions, to be met together")
+    for condition in found.conditions:
+        body.text(f"•  {condition_verdict(condition)}: {condition_words(condition)}", 8.0)
+    start = body.y + 8.0
+    plot_sum_dvh(_axes(page, _MARGIN_MM + 10.0, start, 76.0, 56.0), found)
+    plot_levels_eqd2(_axes(page, _MARGIN_MM + 104.0, start, 74.0, 56.0), found)
+    body.y = start + 68.0
+    body.heading(f"Levels of {label(found.cord.roi_name)} with most dose [Gy EQD2]")
+    for line in level_lines(found):
+        body.text(f"•  {line}", 7.5)
+    body.heading("Beside the conditions")
+    for line in note_lines(found):
+        body.text(f"•  {line}", 7.0)
+    _risk(body, result, 7.5)
+
+
+def _risk(body: _Column, result: CaseResult, size: float) -> None:
+    """The region of risk with its caveat, beside what was seen."""
+    for number, line in enumerate(risk_lines(result.risk)):
+        if number == 0:
+            body.heading(line[0].upper() + line[1:])
+        elif body.has_room(3, size):
+            body.text(f"•  {line.strip()}", size)
 
 
 _PAGES = (_surgeon, _where, _physicist)

@@ -58,6 +58,18 @@ def shown(value: SupportsFloat | None, digits: int = 1, unit: str = "") -> str:
     return f"{text} {unit}" if unit else text
 
 
+def rounded_down(value: SupportsFloat | None, digits: int = 1) -> float | None:
+    """Return a limit rounded down, so that what is read never exceeds it.
+
+    Examples
+    --------
+    >>> rounded_down(12.2829), rounded_down(9.0), rounded_down(None)
+    (12.2, 9.0, None)
+    """
+    number = rounded(value, DOSE_DIGITS)
+    return None if number is None else math.floor(number * 10**digits + 1e-6) / 10**digits
+
+
 def shown_range(pair: tuple[float, float] | None, digits: int = 1) -> str:
     """Return an interval as people read it.
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from cordgap.analysis import CaseResult
 from cordgap.report.figures import FIGURE_NAMES, draw_figure, figure_bytes
-from cordgap.report.numbers import shown, shown_range
+from cordgap.report.numbers import rounded_down, shown, shown_range
+from cordgap.report.reirradiation_page import previous_html
 from cordgap.report.sentence import (
     answer_sentence,
     binding_words,
@@ -59,6 +60,7 @@ def page_html(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(num=shown, span=_span, role=role_word, coverage=coverage_verdict)
+    environment.filters["down"] = rounded_down
     environment.filters.update(highest=highest_words, fractions=fraction_words)
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     source = files("cordgap.report") / "templates" / "report.html"
@@ -68,8 +70,10 @@ def page_html(
         if name not in drawn:
             drawn[name] = figure_bytes(draw_figure(name, result), "svg")
     s = result.separation
+    document = analysis_document(result, identify=identify)
     return template.render(
-        document=analysis_document(result, identify=identify),
+        document=document,
+        previous=previous_html(environment, result, document),
         sentence=answer_sentence(result),
         method=method_words(s) if s is not None else None,
         interval_name=interval_words(s) if s is not None else None,

@@ -75,6 +75,7 @@ def settings_part(result: CaseResult) -> Document:
         "dose_interpolation": DOSE_INTERPOLATION,
         "protocol": result.protocol.id,
         "constraints": [str(g) for g in s.constraints],
+        "rows": list(s.rows),
         "coverage": [str(g) for g in s.coverage],
         "metrics": [str(m) for m in s.metrics],
         "cord": s.cord,
@@ -83,6 +84,7 @@ def settings_part(result: CaseResult) -> Document:
         "max_mm": rounded(s.max_mm, MM_DIGITS),
         "reachable": list(s.reachable),
         "alpha_beta_gy": rounded(s.alpha_beta_gy),
+        "recovery": s.recovery,
         "levels": [
             {"name": name, "z_mm": [rounded(low, MM_DIGITS), rounded(high, MM_DIGITS)]}
             for name, low, high in s.levels
@@ -279,6 +281,7 @@ def constraint_row_part(row: ConstraintResult) -> Document:
         "id": row.id,
         "structure": row.structure,
         "roi_name": row.roi_name,
+        "segment": row.segment,
         "metric_source": row.metric_source,
         "metric_evaluated": row.metric_evaluated,
         "surrogate": row.surrogate,
@@ -310,6 +313,7 @@ def constraint_part(row: Constraint) -> Document:
         "id": row.id,
         "structure": row.structure,
         "segment": row.segment,
+        "segment_beyond_mm": rounded_all(row.segment_beyond_mm, MM_DIGITS),
         "fractions": row.fractions,
         "metric_source": row.metric_source,
         "metric_evaluated": str(row.metric),

@@ -9,7 +9,7 @@ from typing import Any
 
 from cordgap.errors import OptionError
 
-_NAMES = ("analysis", "check", "dvh", "error", "protocols", "separation")
+_NAMES = ("analysis", "check", "dvh", "error", "protocols", "separation", "table")
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 
 

@@ -14,6 +14,7 @@ from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
+from cordgap.report.reirradiation import reirradiation_lines, risk_summary
 from cordgap.separation.result import (
     CoverageGoal,
     HighestDose,
@@ -53,6 +54,8 @@ def answer_sentence(result: CaseResult) -> str:
     if len(reachable) < len(s.sextants):
         between += f" in {_sextants(reachable)} alone"
     schedule = f"for {prescription_words(s.prescription)}"
+    if result.reirradiation is not None and result.reirradiation.remaining.applies:
+        schedule += " after previous radiation"
     now = _now(s)
     if s.required_separation_mm is None or s.interval_mm is None:
         reason = f": {s.reason}" if s.reason else ""
@@ -205,11 +208,13 @@ def summary_text(result: CaseResult) -> str:
     if s is not None:
         level += f"; smallest gap at z = {shown(gap_level_mm(s), 1, 'mm')}"
     lines.append(level)
-    lines += ["", f"constraints ({result.protocol.id})"]
+    own = "".join(f", {word}" for word in (result.protocol.site, result.protocol.date) if word)
+    lines += ["", f"constraints ({result.protocol.id}{own})"]
     for row in result.constraints:
         lines += _indented(constraint_line(row))
     if not result.constraints:
         lines.append("  none applies")
+    lines += _block(reirradiation_lines(result))
     if s is not None:
         lines += ["", f"coverage of {s.target_roi_name}"]
         for goal in s.coverage_goals:
@@ -226,10 +231,21 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", "highest dose (Gy) that an achieved separation allows"]
         lines += _highest_lines(s)
         lines += [f"  {line}" for line in wrap(derived_words(s), _WIDTH - 2)]
+    lines += _block(risk_summary(result.risk))
     lines += ["", f"warnings: {len(result.warnings) or 'none'}"]
     for finding in result.warnings:
         lines += _indented(f"{finding.code}: {finding.message}")
     return "\n".join([*lines, "", *wrap(" ".join(SAFETY_SENTENCES), _WIDTH)])
+
+
+def _block(block: Sequence[str]) -> list[str]:
+    """Lines with their own indents, wrapped, after an empty one; nothing where there are none."""
+    lines = [""] if block else []
+    for line in block:
+        head = " " * (len(line) - len(line.lstrip()))
+        further = head + " " * 4
+        lines += wrap(line.strip(), _WIDTH, initial_indent=head, subsequent_indent=further)
+    return lines
 
 
 def _indented(text: str) -> list[str]:
@@ -250,14 +266,16 @@ def _chosen(result: CaseResult) -> str:
 def constraint_line(row: ConstraintResult) -> str:
     """Return one constraint as a line of text."""
     name = row.roi_name or role_word(row.structure)
-    text = f"{row.verdict:<13} {name} {row.metric_evaluated}"
+    part = f" ({row.segment})" if row.segment and row.value is not None else ""
+    text = f"{row.verdict:<13} {name}{part} {row.metric_evaluated}"
     if row.value is not None:
         bound = "at least " if row.bound == "lower" else ""
         text += f" {bound}{shown(row.value, 2)}"
         if row.plus_minus is not None:
             text += f" ± {shown(row.plus_minus, 2)}"
     limit = f"limit {row.limit:g}" + (f"–{row.limit_high:g}" if row.limit_high else "")
-    text += f" ({limit} {row.unit}, {row.id})"
+    unseen = ", unverified" if row.verified == "unverified" and row.level != "user" else ""
+    text += f" ({limit} {row.unit}, {row.id}{unseen})"
     if row.within_uncertainty:
         text += ", within uncertainty"
     if row.max_gy is not None:

@@ -78,8 +78,8 @@ def _cells(key: str, value: Any) -> tuple[Any, ...]:
 
 
 _CONSTRAINT_KEYS = (
-    "id", "structure", "roi_name", "metric_source", "metric_evaluated", "surrogate", "limit",
-    "limit_low", "limit_high", "value", "plus_minus", "headroom", "unit", "verdict",
+    "id", "structure", "roi_name", "segment", "metric_source", "metric_evaluated", "surrogate",
+    "limit", "limit_low", "limit_high", "value", "plus_minus", "headroom", "unit", "verdict",
     "within_uncertainty", "bound", "reason", "max_gy", "decides", "level", "endpoint", "source",
     "verified",
 )  # fmt: skip

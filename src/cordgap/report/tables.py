@@ -35,11 +35,13 @@ from cordgap.report.parts import (
     structure_part,
     warning_parts,
 )
+from cordgap.report.reirradiation_parts import previous_parts
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
     from cordgap.dvh.solid import Between, Ends
     from cordgap.dvh.structures import StructureResult
+    from cordgap.limits.constraint import Constraint
     from cordgap.limits.protocol import Protocol
     from cordgap.separation.result import Separation
 
@@ -129,6 +131,7 @@ def separation_document(result: CaseResult) -> Document:
             "source": result.target.source,
         },
         "level": level_part(result),
+        **previous_parts(result),
     }
     if result.separation is None:
         body = _no_separation(result.separation_reason or "no separation was estimated")
@@ -164,6 +167,7 @@ def analysis_document(result: CaseResult, *, identify: bool = False) -> Document
             ends=result.settings.ends,
         ),
         "constraints": [constraint_row_part(c) for c in result.constraints],
+        **previous_parts(result),
         "separation": None if result.separation is None else separation_document(result),
         "separation_reason": result.separation_reason,
         "exit_code": result.exit_code,
@@ -236,12 +240,34 @@ def error_document(error: Exception) -> Document:
     }
 
 
-def protocols_document(protocols: Iterable[Protocol]) -> Document:
-    """Return constraint tables with their sources as ``cordgap.protocols/1``."""
+def protocols_document(
+    protocols: Iterable[Protocol],
+    *,
+    comparison: Sequence[tuple[str, Constraint]] | None = None,
+    structure: str | None = None,
+) -> Document:
+    """Return constraint tables with their sources as ``cordgap.protocols/1``.
+
+    Parameters
+    ----------
+    protocols : iterable of Protocol
+    comparison : sequence of (id of the table, row), optional
+        The rows of one structure side by side, in place of the tables.
+    structure : str, optional
+        That structure.
+    """
     return {
         "schema": "cordgap.protocols/1",
         "cordgap_version": __version__,
-        "protocols": [
+        "comparison": None
+        if comparison is None
+        else {
+            "structure": structure,
+            "rows": [{"protocol": name} | constraint_part(row) for name, row in comparison],
+        },
+        "protocols": []
+        if comparison is not None
+        else [
             {
                 "id": p.id,
                 "title": p.title,
@@ -249,6 +275,9 @@ def protocols_document(protocols: Iterable[Protocol]) -> Document:
                 "citation": p.citation,
                 "doi": p.doi,
                 "notes": p.notes,
+                "inherits": p.inherits,
+                "site": p.site,
+                "date": p.date,
                 "fractions": list(p.fractions),
                 "constraints": [constraint_part(c) for c in p.constraints],
             }

@@ -167,6 +167,9 @@ def estimate_separation(
 
 def _choose(plan: Plan, method: Method | None) -> tuple[Method, str | None]:
     """Estimator that fits the plan, and why none can answer if so."""
+    if plan.blocked is not None:
+        default: Method = "population-falloff" if plan.target_dvh is None else "plan-gradient"
+        return method or default, plan.blocked
     if plan.target_dvh is None:
         if method not in (None, "population-falloff"):
             raise OptionError(f"--method {method} needs a dose")

@@ -91,7 +91,7 @@ def compare_methods(
     ask = Ask(anatomy, plan, headline[0], max_mm)
     rows = []
     for method, estimator in ESTIMATORS.items():
-        answer = estimator(ask)
+        answer = estimator(ask) if plan.blocked is None else _no(method, plan.blocked)
         rows.append(
             MethodRow(
                 method=method,

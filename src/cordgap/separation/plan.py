@@ -102,6 +102,8 @@ class Plan:
 
     ``schedule_limits`` are the rows of the protocol on the cord for any number of fractions, read
     on ``cord_dvh``; ``alpha_beta_gy`` converts them to numbers of fractions without a row.
+    ``remaining`` are the rows of what previous courses left, for each number of fractions;
+    ``blocked`` says why no separation may be given, such as no room left by previous courses.
     """
 
     prescription: Prescription
@@ -112,6 +114,8 @@ class Plan:
     cord_dvh: DVH | None = None
     cord_roi_name: str = ""
     alpha_beta_gy: float = CORD_ALPHA_BETA_GY
+    remaining: tuple[Constraint, ...] = ()
+    blocked: str | None = None
 
     @property
     def rx_gy(self) -> float:

@@ -195,6 +195,8 @@ def strictest(plan: Plan, limits: ScheduleLimits) -> str | None:
 
 def limits_for(plan: Plan, fractions: int, *, is_own: bool = False) -> ScheduleLimits:
     """Cord limits for a number of fractions: the plan's goals, published rows, converted rows."""
+    if plan.blocked is not None:
+        return ScheduleLimits(fractions, is_own, (), plan.blocked)
     if is_own and plan.cord_goals:
         own = tuple(LimitRow(g.id, g.limit, g.unit) for g in plan.cord_goals)
         if plan.target_dvh is None and (odd := [g for g in plan.cord_goals if not _modelled(g)]):
@@ -204,12 +206,13 @@ def limits_for(plan: Plan, fractions: int, *, is_own: bool = False) -> ScheduleL
     known = [r for r in plan.schedule_limits if r.unit == "Gy" and r.fractions is not None]
     if plan.target_dvh is None:
         known = [r for r in known if str(r.metric) in NEAR_MAXIMA_GY]
+    left = tuple(
+        LimitRow(r.id, r.limit, r.unit, r) for r in plan.remaining if r.fractions == fractions
+    )
     published = tuple(LimitRow(r.id, r.limit, r.unit, r) for r in known if r.fractions == fractions)
-    if published:
-        return ScheduleLimits(fractions, False, published)
-    derived = _derived(known, fractions, plan.alpha_beta_gy)
-    if derived:
-        return ScheduleLimits(fractions, False, derived)
+    rows = published or _derived(known, fractions, plan.alpha_beta_gy)
+    if rows or left:
+        return ScheduleLimits(fractions, False, rows + left)
     reason = f"the protocol has no near-maximum cord limit for {fractions} fraction(s)"
     return ScheduleLimits(fractions, False, (), reason)
 
