@@ -41,10 +41,14 @@ from cordgap.limits.constraint import (
 from cordgap.limits.protocol import CORD_ROLES, Protocol, load_protocol
 from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
 from cordgap.separation.anatomy import survey
+from cordgap.separation.escc import EpiduralGrade, grade_epidural
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
+from cordgap.separation.falloff import PopulationFalloff
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import CordGoal, Method, Separation
+from cordgap.separation.scenarios import Scenarios, run_scenarios
 from cordgap.separation.select import Choice, choose_cord, choose_target
+from cordgap.separation.uncertainty import ScenarioModel
 
 _NOTEBOOK = "cordgap.report.notebook"
 
@@ -67,6 +71,8 @@ class Settings:
     reachable: tuple[str, ...] = ()
     alpha_beta_gy: float = CORD_ALPHA_BETA_GY
     levels: tuple[tuple[str, float, float], ...] = ()
+    falloff: PopulationFalloff = field(default_factory=PopulationFalloff)
+    scenarios: ScenarioModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +90,8 @@ class CaseResult:
     separation: Separation | None
     separation_reason: str | None
     findings: tuple[Finding, ...]
+    scenarios: Scenarios | None = None
+    escc: EpiduralGrade | None = None
     cordgap_version: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -159,16 +167,14 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         findings += _other_prescription(prescription, case.prescription)
     if not rows:
         findings.append(_no_limit(protocol, prescription))
-    target: Choice | None
-    separation: Separation | None
-    reason: str | None
     try:
-        target, separation, reason = _separation(
+        answer = _separation(
             case, settings, prescription, protocol, cord.structure, structures, judged
         )
     except CordNotSeenError as error:
-        target, separation, reason = None, None, str(error)
+        answer = _Answer(None, None, reason := str(error))
         constraints = tuple(_unless_seen(c, reason) for c in constraints)
+    target, separation = answer.target, answer.separation
     findings += [f for s in structures for f in s.findings]
     findings += [f for c in constraints for f in c.findings]
     findings += target.findings if target else ()
@@ -183,8 +189,10 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         structures=structures,
         constraints=constraints,
         separation=separation,
-        separation_reason=reason,
+        separation_reason=answer.reason,
         findings=tuple(dict.fromkeys(findings)),
+        scenarios=answer.scenarios,
+        escc=answer.escc,
     )
 
 
@@ -305,6 +313,17 @@ def _with_margin(
     return replace(result, margin=margin)
 
 
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What was found out between cord and target; the reason where there is no separation."""
+
+    target: Choice | None
+    separation: Separation | None
+    reason: str | None
+    scenarios: Scenarios | None = None
+    escc: EpiduralGrade | None = None
+
+
 def _separation(
     case: Case,
     settings: Settings,
@@ -313,16 +332,14 @@ def _separation(
     cord: Structure,
     structures: Sequence[StructureResult],
     judged: Sequence[tuple[ConstraintResult, DVH | None]],
-) -> tuple[Choice | None, Separation | None, str | None]:
+) -> _Answer:
     """Estimate the separation, or say in one sentence why there is none."""
     try:
         target = choose_target(case, cord, settings.target)
     except StructureNotFoundError as error:
         if settings.target is not None:
             raise
-        return None, None, str(error)
-    if prescription is None:
-        return target, None, "the prescription is not known: give --rx GY and --fractions N"
+        return _Answer(None, None, str(error))
     try:
         anatomy = survey(
             case,
@@ -335,7 +352,11 @@ def _separation(
     except CordNotSeenError:
         raise
     except StructureError as error:
-        return target, None, str(error)
+        return _Answer(target, None, str(error))
+    escc = grade_epidural(case, anatomy)
+    if prescription is None and case.dose is not None:
+        unknown = "the prescription is not known: give --rx GY and --fractions N"
+        return _Answer(target, None, unknown, escc=escc)
     cord_rows = [(r, dvh) for r, dvh in judged if r.decides and r.structure in CORD_ROLES]
     limits = [
         CordLimit(
@@ -345,7 +366,7 @@ def _separation(
             metric=parse_metric(row.metric_evaluated),
             limit=row.limit,
             dvh=dvh,
-            rx_gy=prescription.dose_gy,
+            rx_gy=prescription.dose_gy if prescription else 0.0,
             plus_minus=row.plus_minus or 0.0,
         )
         for row, dvh in cord_rows
@@ -372,6 +393,7 @@ def _separation(
         cord_dvh=next((s.dvh for s in structures if s.structure is cord), None),
         cord_roi_name=cord.roi_name,
         alpha_beta_gy=settings.alpha_beta_gy,
+        falloff=settings.falloff,
     )
     separation = estimate_separation(
         anatomy,
@@ -381,7 +403,12 @@ def _separation(
         max_mm=settings.max_mm,
         reachable=settings.reachable,
     )
-    return target, separation, None
+    scenarios = None
+    if settings.scenarios is not None:
+        scenarios = run_scenarios(
+            anatomy, plan, separation, settings.scenarios, max_mm=settings.max_mm
+        )
+    return _Answer(target, separation, None, scenarios, escc)
 
 
 def _other_prescription(used: Prescription, planned: Prescription) -> list[Finding]:

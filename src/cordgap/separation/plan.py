@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cordgap.dvh.curve import DVH
 from cordgap.dvh.metrics import Metric, parse_metric
 from cordgap.limits.constraint import Constraint
 from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
+from cordgap.separation.falloff import PopulationFalloff
 from cordgap.separation.result import CordGoal
 
 _NEAR_MAXIMUM = parse_metric("D0.035cc[Gy]")
@@ -102,9 +103,11 @@ class Plan:
 
     ``schedule_limits`` are the rows of the protocol on the cord for any number of fractions, read
     on ``cord_dvh``; ``alpha_beta_gy`` converts them to numbers of fractions without a row.
+    ``falloff`` is what plans in general do, for where there is no dose. Contours alone have no
+    prescription: then only the schedules can be answered.
     """
 
-    prescription: Prescription
+    prescription: Prescription | None
     cord_goals: tuple[CordGoal, ...]
     limits: tuple[CordLimit, ...]
     target_dvh: DVH | None
@@ -112,8 +115,14 @@ class Plan:
     cord_dvh: DVH | None = None
     cord_roi_name: str = ""
     alpha_beta_gy: float = CORD_ALPHA_BETA_GY
+    falloff: PopulationFalloff = field(default_factory=PopulationFalloff)
 
     @property
     def rx_gy(self) -> float:
-        """Prescribed dose in Gy."""
-        return self.prescription.dose_gy
+        """Prescribed dose in Gy; nan where it is not known."""
+        return self.prescription.dose_gy if self.prescription else float("nan")
+
+    @property
+    def fractions(self) -> int | None:
+        """Number of fractions of the prescription."""
+        return self.prescription.fractions if self.prescription else None
