@@ -44,6 +44,8 @@ def analyze(
     method: common.MethodOption = None,
     reachable: common.ReachableOption = None,
     alpha_beta: common.AlphaBetaOption = None,
+    scenarios: common.ScenariosOption = None,
+    falloff: common.FalloffOption = None,
     level: common.LevelOption = None,
     dicom: Annotated[
         bool,
@@ -90,6 +92,8 @@ def analyze(
         method=method,
         reachable=reachable,
         alpha_beta=alpha_beta,
+        scenarios=scenarios,
+        falloff=falloff,
         identify=identify,
     ).filled_from_file()
     if out is None and (dicom or mesh):

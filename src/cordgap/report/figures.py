@@ -238,7 +238,7 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
     if s is None or not s.map.level_mm.size or not np.isfinite(s.map.gap_mm).any():
         _nothing(ax, "no gap within 20 mm")
         return artists
-    direction, gap = _unroll(s.map.direction_deg, s.map.gap_mm)
+    direction, gap = unroll(s.map.direction_deg, s.map.gap_mm)
     level = s.map.level_mm
     required, word = s.required_separation_mm, "required"
     if required is None and s.everywhere_mm is not None:
@@ -326,7 +326,7 @@ def _direction_of_gap(s: Separation) -> float | None:
     return (towards + 180.0) % 360.0 - 180.0
 
 
-def _unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
+def unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
     """Put anterior in the middle and repeat posterior at both ends."""
     turned = (direction_deg + 180.0) % 360.0 - 180.0
     order = np.argsort(turned, kind="stable")

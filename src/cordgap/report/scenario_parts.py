@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
+from cordgap._version import __version__
+from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.numbers import MM_DIGITS, rounded, rounded_all, rounded_pair, shown, shown_range
 from cordgap.report.parts import Document
 from cordgap.separation.escc import GRADE_WORDS, EpiduralGrade
@@ -20,6 +24,38 @@ def model_part(model: ScenarioModel) -> Document:
         "seed": model.seed,
         "parts": [_error_part(part) for part in model.parts],
     }
+
+
+def scenario_set_document(model: ScenarioModel) -> Document:
+    """Return the errors that scenarios are drawn from as ``cordgap.scenarios/1``."""
+    return {
+        "schema": "cordgap.scenarios/1",
+        "cordgap_version": __version__,
+        **model_part(model),
+        "total_sd_mm": rounded_all(model.total_sd_mm(1), MM_DIGITS),
+        "safety": list(SAFETY_SENTENCES),
+    }
+
+
+def model_lines(model: ScenarioModel) -> list[str]:
+    """Return the errors that scenarios are drawn from as lines of text."""
+    lines = [
+        f"{model.scenarios} scenarios, seed {model.seed}, from {model.source}",
+        "one standard deviation: left-right, anterior-posterior, cranio-caudal",
+        "",
+    ]
+    for part in model.parts:
+        numbers = part.sd[:1] if part.name == "contour" else part.sd
+        text = f"{part.name:<14}" + " ".join(f"{v:5.2f}" for v in numbers) + f" {part.unit}"
+        if any(part.bias_mm):
+            bias = " ".join(f"{v:g}" for v in part.bias_mm)
+            text += f", bias {bias} mm (sign {part.bias_sign})"
+        lines.append(f"{text}, once a {part.repeats}")
+        if part.source:
+            lines += wrap(part.source, 96, initial_indent="    ", subsequent_indent="    ")
+    x, y, z = model.total_sd_mm(1)
+    lines += ["", f"together, without rotation and bias: {x:.2f} {y:.2f} {z:.2f} mm"]
+    return lines
 
 
 def _error_part(part: ErrorPart) -> Document:
@@ -152,9 +188,9 @@ def scenario_lines(found: Scenarios) -> list[str]:
     ]
     if found.status != "ok" or found.dose_gy is None:
         return [*lines, f"not evaluable: {found.reason}"]
-    low, high = found.percentile_gy(5), found.percentile_gy(95)
+    band = found.percentile_gy(5) or 0.0, found.percentile_gy(95) or 0.0
     lines.append(
-        f"cord D0.035cc {shown(found.nominal_gy, 2)} Gy as planned, {shown_range((low, high))} Gy "
+        f"cord D0.035cc {shown(found.nominal_gy, 2)} Gy as planned, {shown_range(band)} Gy "
         f"in 90 % of the scenarios (limit {shown(found.limit_gy, 1)} Gy, {found.constraint_id}); "
         f"as planned {shown(100 * (found.kept_now or 0.0), 0)} % keep the limit"
     )

@@ -1,7 +1,7 @@
 """Near-maximum dose of a structure that moves through a dose: many displacements, fast.
 
-A scenario moves every point p to R (p + g o) + b: a rotation R, a shift b, and growth of the outline
-by g along the outward field o. Points are kept in small clusters; from the dose at the middle of a
+A scenario moves every point p to R (p + g o) + b: a rotation R, a shift b, and growth by g along
+the outward field o. Points are kept in small clusters; from the dose at the middle of a
 cluster and the steepest dose near it follows what its points can get at most and at least, so that
 most clusters need no look at their points. Nothing is approximated by that: the near-maximum is the
 one that all points would give. The same in numpy and, where numba is installed, as machine code.
@@ -52,12 +52,12 @@ class Points:
     @property
     def cluster_mm3(self) -> FloatArray:
         """Volume of each cluster."""
-        return np.add.reduceat(self.volume_mm3, self.start[:-1])
+        return np.asarray(np.add.reduceat(self.volume_mm3, self.start[:-1]), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """Displacements of n scenarios: ``rotation`` (n, 3, 3), ``shift_mm`` (n, 3), ``growth_mm`` (n,).
+    """Displacements of n scenarios: ``rotation`` (n, 3, 3), ``shift_mm`` (n, 3), ``growth_mm`` n.
 
     A point p with outward vector o goes to ``rotation @ (p + growth * o) + shift``.
     """
@@ -68,8 +68,8 @@ class Moves:
 
     def apply(self, k: int, points: FloatArray, outward: FloatArray) -> FloatArray:
         """Return where points (n, 3) are in scenario ``k``."""
-        moved: FloatArray = (points + self.growth_mm[k] * outward) @ self.rotation[k].T
-        return moved + self.shift_mm[k]
+        turned = (points + self.growth_mm[k] * outward) @ self.rotation[k].T
+        return np.asarray(turned + self.shift_mm[k], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -341,8 +341,8 @@ def _separations(
         # What coverage alone needs stays needed, however little the cord gets.
         if as_planned or (separation.method == "plan-gradient" and base > fall[0] + _SAME_MM):
             shift = min(base - fall[0], 0.0)
-            return np.maximum(fall[1:] + shift, base)
-        return np.maximum(fall[1:] + (base - fall[0]), present)
+            return np.asarray(np.maximum(fall[1:] + shift, base), dtype=np.float64)
+        return np.asarray(np.maximum(fall[1:] + (base - fall[0]), present), dtype=np.float64)
 
     required = np.sort(needed(1.0))
     shallow, steep = (np.sort(needed(k)) for k in SLOPE_RANGE)
