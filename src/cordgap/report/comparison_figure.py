@@ -9,7 +9,8 @@ import numpy as np
 from cordgap.report.axial import Artists
 from cordgap.report.figures import unroll
 from cordgap.report.numbers import shown
-from cordgap.report.style import BLUE, GREY, PRESENT, RC, VERMILION
+from cordgap.report.sentence import gap_level_mm, level_label
+from cordgap.report.style import BLUE, GREY, PRESENT, RC, VERMILION, label
 from cordgap.separation.gap import MAX_GAP_MM
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def draw_comparison(found: Comparison) -> Figure:
         plot_comparison(figure, found)
         figure.supxlabel(
             f"cordgap {found.after.cordgap_version}, cases {found.before.case.case_id} and "
-            f"{found.after.case.case_id}. Research and second-check use only.",
+            f"{found.after.case.case_id}. Research and second-check use only. "
+            f"{label(level_label(found.before, gap_level_mm(found.before.separation)), 60)}.",
             fontsize=7, color=GREY,
         )  # fmt: skip
     return figure
@@ -54,8 +56,8 @@ def plot_comparison(figure: Figure, found: Comparison) -> Artists:
     wanted = prediction.required_separation_mm or min(2.0, 0.5 * top)
     wanted = max(wanted, 0.1)
     norm = TwoSlopeNorm(wanted, 0.0, max(top, 1.05 * wanted))
-    colours = LinearSegmentedColormap.from_list("gap", [VERMILION, "#FFFFFF", BLUE])
-    colours = colours.with_extremes(bad="#D9D9D9")
+    shades = LinearSegmentedColormap.from_list("gap", [VERMILION, "#FFFFFF", BLUE])
+    colours = shades.with_extremes(bad="#D9D9D9")
     artists: Artists = {"maps": [], "colorbar": [], "before": [], "after": [], "required": []}
     titles = (
         f"Before: {shown(change.separation_before_mm, 1, 'mm')}",
@@ -78,7 +80,7 @@ def plot_comparison(figure: Figure, found: Comparison) -> Artists:
         ax.set_xticklabels(["back", "right", "front", "left", "back"])
         ax.set_ylabel("Level z before [mm]")
     bar = figure.colorbar(artists["maps"][0], ax=axes[:2], location="bottom", shrink=0.7)
-    word = "required" if prediction.required_separation_mm is not None else "shown in white:"
+    word = "the required" if prediction.required_separation_mm is not None else ""
     bar.set_label(f"Gap [mm], white is {word} {shown(wanted, 1, 'mm')}; grey is beyond 20 mm")
     artists["colorbar"].append(bar)
     _sextants(axes[2], found, artists)

@@ -130,7 +130,7 @@ def _warnings(found: Comparison) -> list[Document]:
 
 def comparison_lines(found: Comparison) -> list[str]:
     """Return what surgery achieved as lines of text."""
-    change, prediction, canal = found.change, found.prediction, found.change.in_canal
+    change, canal = found.change, found.change.in_canal
     lines = wrap(
         f"{shown(change.achieved_mm, 1, 'mm')} achieved: the smallest gap was "
         f"{shown(change.separation_before_mm)} and is {shown(change.separation_after_mm, 1, 'mm')}"
@@ -162,8 +162,6 @@ def comparison_lines(found: Comparison) -> list[str]:
     rows = _warnings(found)
     lines += ["", f"warnings: {len(rows) or 'none'}"]
     lines += _indented(f"{row['of']}, {row['code']}: {row['message']}" for row in rows)
-    if prediction.reason:
-        lines[-1:] = [*lines[-1:]]
     return [*lines, "", *wrap(" ".join(SAFETY_SENTENCES), _WIDTH)]
 
 
