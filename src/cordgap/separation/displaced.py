@@ -329,9 +329,22 @@ def near_maxima(
     value, weight = np.empty(volume.size + m), np.empty(volume.size + m)
     least, most = np.empty(m), np.empty(m)
     per_x, per_y, per_z = 1.0 / np.diff(gx), 1.0 / np.diff(gy), 1.0 / np.diff(gz)
-    ix = iy = iz = 0
+    # Where each axis is, from bins as wide as its smallest step: no search, no branch.
+    bins_x, bins_y, bins_z = per_x.max(), per_y.max(), per_z.max()
+    at_x = gx[0] + np.arange(int((gx[nx - 1] - gx[0]) * bins_x) + 2) / bins_x
+    at_y = gy[0] + np.arange(int((gy[ny - 1] - gy[0]) * bins_y) + 2) / bins_y
+    at_z = gz[0] + np.arange(int((gz[nz - 1] - gz[0]) * bins_z) + 2) / bins_z
+    bin_x = np.minimum(np.maximum(np.searchsorted(gx, at_x - 1e-9, "right") - 1, 0), nx - 2)
+    bin_y = np.minimum(np.maximum(np.searchsorted(gy, at_y - 1e-9, "right") - 1, 0), ny - 2)
+    bin_z = np.minimum(np.maximum(np.searchsorted(gz, at_z - 1e-9, "right") - 1, 0), nz - 2)
+    # Unsigned steps: an index that cannot be negative needs no look.
+    line, one, row, plane = dose.ravel(), np.uint64(1), np.uint64(nx), np.uint64(nx * ny)
     for k in range(growth.size):
-        r, g = rotation[k], growth[k]
+        g = growth[k]
+        r00, r01, r02 = rotation[k, 0, 0], rotation[k, 0, 1], rotation[k, 0, 2]
+        r10, r11, r12 = rotation[k, 1, 0], rotation[k, 1, 1], rotation[k, 1, 2]
+        r20, r21, r22 = rotation[k, 2, 0], rotation[k, 2, 1], rotation[k, 2, 2]
+        sx, sy, sz = shift[k, 0], shift[k, 1], shift[k, 2]
         floor = -np.inf
         for stage in range(3):
             if stage < 2 and not prune:
@@ -349,34 +362,29 @@ def near_maxima(
                     px = source[i, 0] + g * field[i, 0]
                     py = source[i, 1] + g * field[i, 1]
                     pz = source[i, 2] + g * field[i, 2]
-                    x = r[0, 0] * px + r[0, 1] * py + r[0, 2] * pz + shift[k, 0]
-                    y = r[1, 0] * px + r[1, 1] * py + r[1, 2] * pz + shift[k, 1]
-                    z = r[2, 0] * px + r[2, 1] * py + r[2, 2] * pz + shift[k, 2]
-                    # The edge of the grid is held; the last cell is near.
+                    x = r00 * px + r01 * py + r02 * pz + sx
+                    y = r10 * px + r11 * py + r12 * pz + sy
+                    z = r20 * px + r21 * py + r22 * pz + sz
+                    # The edge of the grid is held. A bin holds at most one sample position.
                     x = min(max(x, gx[0]), gx[nx - 1])
                     y = min(max(y, gy[0]), gy[ny - 1])
                     z = min(max(z, gz[0]), gz[nz - 1])
-                    while ix < nx - 2 and gx[ix + 1] <= x:
-                        ix += 1
-                    while ix > 0 and gx[ix] > x:
-                        ix -= 1
-                    while iy < ny - 2 and gy[iy + 1] <= y:
-                        iy += 1
-                    while iy > 0 and gy[iy] > y:
-                        iy -= 1
-                    while iz < nz - 2 and gz[iz + 1] <= z:
-                        iz += 1
-                    while iz > 0 and gz[iz] > z:
-                        iz -= 1
+                    ix = bin_x[np.uint64((x - gx[0]) * bins_x)]
+                    ix = min(ix + (gx[ix + 1] <= x), nx - 2)
+                    iy = bin_y[np.uint64((y - gy[0]) * bins_y)]
+                    iy = min(iy + (gy[iy + 1] <= y), ny - 2)
+                    iz = bin_z[np.uint64((z - gz[0]) * bins_z)]
+                    iz = min(iz + (gz[iz + 1] <= z), nz - 2)
                     tx = (x - gx[ix]) * per_x[ix]
                     ty = (y - gy[iy]) * per_y[iy]
                     tz = (z - gz[iz]) * per_z[iz]
-                    a, b = dose[iz, iy, ix], dose[iz, iy + 1, ix]
-                    a += tx * (dose[iz, iy, ix + 1] - a)
-                    b += tx * (dose[iz, iy + 1, ix + 1] - b)
-                    c, d = dose[iz + 1, iy, ix], dose[iz + 1, iy + 1, ix]
-                    c += tx * (dose[iz + 1, iy, ix + 1] - c)
-                    d += tx * (dose[iz + 1, iy + 1, ix + 1] - d)
+                    at = np.uint64((iz * ny + iy) * nx + ix)
+                    a, b = line[at], line[at + row]
+                    c, d = line[at + plane], line[at + plane + row]
+                    a += tx * (line[at + one] - a)
+                    b += tx * (line[at + row + one] - b)
+                    c += tx * (line[at + plane + one] - c)
+                    d += tx * (line[at + plane + row + one] - d)
                     a += ty * (b - a)
                     c += ty * (d - c)
                     a += tz * (c - a)
