@@ -5,7 +5,8 @@ usage: python benchmarks/scenarios.py [--points N] [--scenarios N] [--repeat N] 
 A cord in the dose of the spine phantom, moved by the default errors. Every way gives D0.035cc of
 the cord in every scenario. ``compiled`` and ``numpy`` are what cordgap does; ``all points`` is the
 same machine code without leaving clusters out; ``scipy`` reads every point with
-map_coordinates(order=1). One thread; processor time, best of N. ``--check`` fails where a figure is missed.
+map_coordinates(order=1). One thread; processor time, best of N. ``--check`` fails where a figure
+is missed.
 """
 
 from __future__ import annotations
