@@ -10,7 +10,7 @@ import pytest
 from cordgap.case.case import Case
 from cordgap.case.structure import structure_from_contours
 from cordgap.phantom import Epidural, spine_case
-from cordgap.report.scenario_parts import escc_words
+from cordgap.report.scenario_words import escc_words
 from cordgap.separation.anatomy import survey
 from cordgap.separation.escc import GRADES, _decide, grade_epidural
 

@@ -18,7 +18,8 @@ from cordgap.report.numbers import (
     shown_range,
 )
 from cordgap.report.parts import Document, finding_part, inputs_part, prescription_part
-from cordgap.report.scenario_parts import escc_part, escc_words
+from cordgap.report.scenario_parts import escc_part
+from cordgap.report.scenario_words import escc_words
 from cordgap.separation.gap import MAX_GAP_MM
 
 if TYPE_CHECKING:

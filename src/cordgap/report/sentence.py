@@ -14,7 +14,7 @@ from cordgap.case.naming import Role
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
-from cordgap.report.scenario_parts import escc_words, falloff_words, scenario_lines
+from cordgap.report.scenario_words import escc_words, falloff_words, scenario_lines
 from cordgap.separation.result import (
     CoverageGoal,
     HighestDose,
