@@ -179,10 +179,8 @@ def test_learned_falloff_is_used(cordgap, plans, tmp_path):
     assert document["too_few_for_a_spread"] is True
     again = cordgap("learn-falloff", tmp_path / "site", "--out", model, "--json", "-q")
     assert again.json == document
-    used = cordgap(
-        "separation", plans / "contours", "--rx", 24, "--fractions", 2, "--falloff", model, "--json",
-        "-q",
-    )  # fmt: skip
+    asked = ("separation", plans / "contours", "--rx", 24, "--fractions", 2, "--falloff", model)
+    used = cordgap(*asked, "--json", "-q")
     assert used.json["falloff_model"]["source"] == "model.json"
     assert used.json["falloff_model"]["plans"] == document["model"]["plans"]
     text = cordgap(
