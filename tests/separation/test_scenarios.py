@@ -241,6 +241,14 @@ def test_a_limit_on_a_volume_only():
     )
 
 
+def test_a_structure_that_stands_in_for_the_cord():
+    case = lean()
+    cord = case.structure("SpinalCord")
+    sac = replace(cord, named=replace(cord.named, role="thecal_sac"))
+    kept = tuple(sac if s is cord else s for s in case.structures)
+    assert "stands in for the cord" in refused(replace(case, structures=kept))
+
+
 def test_a_cord_outside_the_dose():
     case = lean()
     geometry = case.dose.geometry

@@ -265,6 +265,9 @@ def _in_canal(before: Anatomy, after: Anatomy, to_before: RigidTransform) -> InC
     if old is None:
         reason = "no spinal canal was contoured before: what it held then is not known"
         return InCanal(None, left, canal, reason)
+    if before.cells.outside_mm3 > 0:
+        reason = "the target before lies partly outside the dose grid"
+        return InCanal(None, left, canal, reason)
     held = _inside_cc(old, before.cells.points_mm, before.cells.volume_mm3)
     return InCanal(held, left, canal, None)
 

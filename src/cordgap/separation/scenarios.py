@@ -158,6 +158,8 @@ def run_scenarios(
     dose = anatomy.dose
     if dose is None or plan.cord_dvh is None or plan.prescription is None:
         return none("there is no dose: scenarios need a plan")
+    if anatomy.cord_role not in ("cord", "other"):
+        return none(f"{name!r} stands in for the cord: a PRV or sac allows for motion already")
     limit = _limit_on_cord(plan, name)
     if limit is None:
         return none(
