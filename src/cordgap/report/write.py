@@ -50,7 +50,8 @@ def write_all(
     contents: dict[str, bytes | str] = {"result.json": to_json(document) + "\n"}
     contents |= csv_texts(document)
     drawn = {}
-    names = (*FIGURE_NAMES, SCENARIO_FIGURE) if result.scenarios else FIGURE_NAMES
+    asked = (document.get("separation") or {}).get("scenarios")
+    names = (*FIGURE_NAMES, SCENARIO_FIGURE) if asked else FIGURE_NAMES
     for name in names:
         figure = draw_figure(name, result)
         drawn[name] = figure_bytes(figure, "svg")
