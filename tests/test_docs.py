@@ -25,7 +25,10 @@ BLOCK = re.compile(
     r"```console\n\$ (?P<command>cordgap .*?)\n(?P<output>.*?)```",
     re.S,
 )
-VERBS = ("analyze", "check", "demo", "dvh", "protocols", "schema", "separation")
+VERBS = (
+    "analyze", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "scenarios",
+    "schema", "separation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

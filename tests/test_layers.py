@@ -10,7 +10,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "cordgap"
 # In the order in which a plan flows: a room imports from the rooms before it and from itself.
 ROOMS = (
-    "errors", "case", "phantom", "dicom", "dvh", "limits", "separation", "analysis", "check",
+    "errors", "case", "phantom", "dicom", "dvh", "limits", "separation", "analysis", "comparison",
+    "check",
     "report", "export", "network", "batch", "cli",
 )  # fmt: skip
 ANYONE = {"_version"}

@@ -51,11 +51,15 @@ from cordgap.limits.reirradiation import (
 )
 from cordgap.limits.risk import Risk, risk_on
 from cordgap.separation.anatomy import survey
+from cordgap.separation.escc import EpiduralGrade, grade_epidural
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
+from cordgap.separation.falloff import PopulationFalloff
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import CordGoal, Method, Separation
+from cordgap.separation.scenarios import Scenarios, run_scenarios
 from cordgap.separation.schedules import SCHEDULES
 from cordgap.separation.select import Choice, choose_cord, choose_target
+from cordgap.separation.uncertainty import ScenarioModel
 
 _NOTEBOOK = "cordgap.report.notebook"
 
@@ -80,6 +84,8 @@ class Settings:
     alpha_beta_gy: float = CORD_ALPHA_BETA_GY
     recovery: bool = False
     levels: tuple[tuple[str, float, float], ...] = ()
+    falloff: PopulationFalloff = field(default_factory=PopulationFalloff)
+    scenarios: ScenarioModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +105,8 @@ class CaseResult:
     findings: tuple[Finding, ...]
     reirradiation: Reirradiation | None = None
     risk: Risk | None = None
+    scenarios: Scenarios | None = None
+    escc: EpiduralGrade | None = None
     cordgap_version: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -192,18 +200,18 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         findings += _other_prescription(prescription, case.prescription)
     if all(row.id.startswith(REMAINING) for row in rows):
         findings.append(_no_limit(protocol, prescription))
-    separation: Separation | None = None
-    reason: str | None = no_target
+    answer = _Answer(None, no_target)
     try:
         if target is not None:
-            separation, reason = _separation(
+            answer = _separation(
                 case, settings, prescription, protocol, cord.structure, structures, judged,
                 target.structure, again,
             )  # fmt: skip
     except CordNotSeenError as error:
-        target, reason = None, str(error)
+        target, answer = None, _Answer(None, reason := str(error))
         again = again and unless_seen(again, reason)
         constraints = tuple(_unless_seen(c, reason) for c in constraints)
+    separation = answer.separation
     findings += [f for s in structures for f in s.findings]
     findings += [f for c in constraints for f in c.findings]
     findings += target.findings if target else ()
@@ -218,7 +226,7 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         structures=structures,
         constraints=constraints,
         separation=separation,
-        separation_reason=reason,
+        separation_reason=answer.reason,
         findings=tuple(dict.fromkeys(findings)),
         reirradiation=again,
         risk=risk_on(
@@ -227,6 +235,8 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
             fractions=prescription.fractions if prescription else None,
             irradiated=bool(case.priors),
         ),
+        scenarios=answer.scenarios,
+        escc=answer.escc,
     )
 
 
@@ -385,6 +395,16 @@ def _with_margin(
     return replace(result, margin=margin)
 
 
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What was found out between cord and target; the reason where there is no separation."""
+
+    separation: Separation | None
+    reason: str | None
+    scenarios: Scenarios | None = None
+    escc: EpiduralGrade | None = None
+
+
 def _separation(
     case: Case,
     settings: Settings,
@@ -395,10 +415,8 @@ def _separation(
     judged: Sequence[tuple[ConstraintResult, DVH | None]],
     target: Structure,
     again: Reirradiation | None,
-) -> tuple[Separation | None, str | None]:
+) -> _Answer:
     """Estimate the separation, or say in one sentence why there is none."""
-    if prescription is None:
-        return None, "the prescription is not known: give --rx GY and --fractions N"
     try:
         anatomy = survey(
             case,
@@ -411,7 +429,11 @@ def _separation(
     except CordNotSeenError:
         raise
     except StructureError as error:
-        return None, str(error)
+        return _Answer(None, str(error))
+    escc = grade_epidural(case, anatomy)
+    if prescription is None and case.dose is not None:
+        unknown = "the prescription is not known: give --rx GY and --fractions N"
+        return _Answer(None, unknown, escc=escc)
     cord_rows = [(r, dvh) for r, dvh in judged if r.decides and r.structure in CORD_ROLES]
     limits = [
         CordLimit(
@@ -421,7 +443,7 @@ def _separation(
             metric=parse_metric(row.metric_evaluated),
             limit=row.limit,
             dvh=dvh,
-            rx_gy=prescription.dose_gy,
+            rx_gy=prescription.dose_gy if prescription else 0.0,
             plus_minus=row.plus_minus or 0.0,
         )
         for row, dvh in cord_rows
@@ -451,6 +473,7 @@ def _separation(
         alpha_beta_gy=settings.alpha_beta_gy,
         remaining=() if again is None else remaining_constraints(again),
         blocked=None if again is None else again.remaining.refusal,
+        falloff=settings.falloff,
     )
     separation = estimate_separation(
         anatomy,
@@ -460,7 +483,12 @@ def _separation(
         max_mm=settings.max_mm,
         reachable=settings.reachable,
     )
-    return separation, None
+    scenarios = None
+    if settings.scenarios is not None:
+        scenarios = run_scenarios(
+            anatomy, plan, separation, settings.scenarios, max_mm=settings.max_mm
+        )
+    return _Answer(separation, None, scenarios, escc)
 
 
 def _other_prescription(used: Prescription, planned: Prescription) -> list[Finding]:

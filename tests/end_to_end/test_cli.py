@@ -19,7 +19,10 @@ from cordgap.cli.main import run as entry_point
 
 PLANS = Path(__file__).parents[2] / "plans"
 NAMES = ("coverage-first", "cord-first", "ring")
-VERBS = ("analyze", "dvh", "separation", "check", "protocols", "demo", "schema")
+VERBS = (
+    "analyze", "dvh", "separation", "compare", "check", "protocols", "scenarios", "learn-falloff",
+    "demo", "schema",
+)  # fmt: skip
 COMMAND = Path(sys.executable).parent / ("cordgap.exe" if os.name == "nt" else "cordgap")
 
 

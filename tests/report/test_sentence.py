@@ -85,8 +85,9 @@ def test_sentence_follows_the_status(
 def test_without_a_separation_the_reason_is_said(results: dict[str, CaseResult]) -> None:
     text = answer_sentence(results["no prescription"])
     assert text == (
-        "The required separation is not evaluable: the prescription is not known: give --rx GY "
-        "and --fractions N."
+        "The required separation for an unknown prescription is not evaluable: the prescription is "
+        "not known: give --rx GY and --fractions N, or see the table of schedules; there are "
+        "1.0 mm now."
     )
 
 

@@ -45,6 +45,8 @@ def analyze(
     method: common.MethodOption = None,
     reachable: common.ReachableOption = None,
     alpha_beta: common.AlphaBetaOption = None,
+    scenarios: common.ScenariosOption = None,
+    falloff: common.FalloffOption = None,
     level: common.LevelOption = None,
     dicom: Annotated[
         bool,

@@ -131,6 +131,21 @@ AlphaBetaOption = Annotated[
 ]
 
 
+ScenariosOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="default|FILE",
+        help="Delivery uncertainty: cord dose and separation in many scenarios (docs/uncertainty).",
+    ),
+]
+FalloffOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Falloff model of your own plans (learn-falloff), without a dose."
+    ),
+]
+
+
 def start_logging(quiet: bool, verbose: int) -> None:
     """Send log messages to stderr: warnings by default."""
     level = (
@@ -168,6 +183,8 @@ class PlanOptions:
     prior_date: list[str] = field(default_factory=list)
     registration: list[str] = field(default_factory=list)
     recovery: bool = False
+    scenarios: str | None = None
+    falloff: str | None = None
     identify: bool = False
     from_file: tuple[str, ...] = ()
 
@@ -297,9 +314,7 @@ class PlanOptions:
         from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
         from cordgap.separation.estimate import DEFAULT_MAX_MM, parse_sextants
 
-        protocol = self.protocol
-        if protocol and self.path is not None and (self.path / protocol).is_file():
-            protocol = str(self.path / protocol)
+        protocol = self._inside(self.protocol) if self.protocol else self.protocol
         method: Any = self.method
         return Settings(
             protocol=protocol,
@@ -315,7 +330,26 @@ class PlanOptions:
             alpha_beta_gy=CORD_ALPHA_BETA_GY if self.alpha_beta is None else self.alpha_beta,
             recovery=self.recovery,
             levels=self._levels(),
+            **self._models(),
         )
+
+    def _models(self) -> dict[str, Any]:
+        """Read the files of scenarios and falloff; names inside PATH are found too."""
+        models: dict[str, Any] = {}
+        if self.scenarios is not None:
+            from cordgap.separation.uncertainty import load_scenarios
+
+            models["scenarios"] = load_scenarios(self._inside(self.scenarios))
+        if self.falloff is not None:
+            from cordgap.separation.learned import load_falloff
+
+            models["falloff"] = load_falloff(self._inside(self.falloff))
+        return models
+
+    def _inside(self, name: str) -> str:
+        if self.path is not None and (self.path / name).is_file():
+            return str(self.path / name)
+        return name
 
     def read(
         self,
@@ -387,6 +421,8 @@ _FILE_KEYS: dict[str, type] = {
     "prior_date": list,
     "registration": list,
     "recovery": bool,
+    "scenarios": str,
+    "falloff": str,
 }
 _TEXTS = tuple(key for key, kind in _FILE_KEYS.items() if kind is str)
 _RANGES: dict[str, tuple[float, float]] = {

@@ -25,7 +25,10 @@ Exit codes: 2 unusable input or usage, 3 something not evaluable, 1 something ex
 """
 
 # In the order of --help; each verb is a function of its name in a file of its name.
-VERBS = ("analyze", "dvh", "separation", "check", "protocols", "demo", "schema")
+VERBS = (
+    "analyze", "dvh", "separation", "compare", "check", "protocols", "scenarios", "learn-falloff",
+    "demo", "schema",
+)  # fmt: skip
 
 
 def _show_version(wanted: bool) -> None:
@@ -50,8 +53,8 @@ def build_app(verbs: Sequence[str] = VERBS) -> typer.Typer:
     )
     app.callback()(_common)
     for verb in verbs:
-        module = import_module(f"cordgap.cli.{verb}")
-        app.command(verb)(getattr(module, verb))
+        module = import_module(f"cordgap.cli.{verb.replace('-', '_')}")
+        app.command(verb)(getattr(module, verb.replace("-", "_")))
     return app
 
 

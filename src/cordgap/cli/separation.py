@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import typer
 
 from cordgap.cli import common
 from cordgap.cli import prior as prior_options
 from cordgap.cli.common import PlanOptions
+from cordgap.errors import DicomError
+
+if TYPE_CHECKING:
+    from cordgap.case.case import Case
 
 
 def separation(
@@ -27,6 +34,8 @@ def separation(
     method: common.MethodOption = None,
     reachable: common.ReachableOption = None,
     alpha_beta: common.AlphaBetaOption = None,
+    scenarios: common.ScenariosOption = None,
+    falloff: common.FalloffOption = None,
     level: common.LevelOption = None,
     row: prior_options.RowOption = None,
     prior: prior_options.PriorOption = None,
@@ -42,7 +51,8 @@ def separation(
 
     Example: cordgap separation plans/ring --constraint "D0.035cc[Gy]<=17"
 
-    Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2
+    Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2.
+    From contours alone the schedules are answered.
     """
     options = PlanOptions.given(locals()).filled_from_file()
     common.start_logging(quiet, verbose)
@@ -61,7 +71,7 @@ def separation(
         return roi_name.strip().casefold() in named or role not in ("other", "body", "esophagus")
 
     without_dose = options.rx is not None and options.fractions is not None
-    case = options.read(need_dose=not without_dose, with_image=False, wanted=wanted)
+    case = _read(options, wanted, need_dose=not without_dose)
     result = analyze(case, options.settings(case))
     require_separation(result)
     result = replace(result, findings=review(result))
@@ -71,3 +81,17 @@ def separation(
     else:
         print(summary_text(result))
     raise typer.Exit(result.exit_code)
+
+
+def _read(options: PlanOptions, wanted: Callable[[str], bool], *, need_dose: bool) -> Case:
+    """Read the plan; contours alone, with neither dose nor plan, need no dose."""
+    try:
+        return options.read(need_dose=need_dose, with_image=False, wanted=wanted)
+    except DicomError as error:
+        if error.code not in ("rtdose-missing", "files-not-given"):
+            raise
+        case = options.read(need_dose=False, with_image=False, wanted=wanted)
+        lost = any(f.code == "file-unreadable" for f in case.findings)
+        if lost or any(f.kind == "rtplan" for f in case.inputs):
+            raise
+        return case

@@ -198,7 +198,8 @@ def _curve_of(s: Separation) -> tuple[Any, Any, str, float | None, str]:
         if headline is not None and headline.metric.replace("[%]", "[Gy]") in _keys(points):
             key = headline.metric.replace("[%]", "[Gy]")
         values = [(p.separation_mm, p.metrics.get(key)) for p in points]
-        scale, goal, words = 100.0 / s.prescription.dose_gy, None, ""
+        rx = s.prescription
+        scale, goal, words = 100.0 / rx.dose_gy if rx else 1.0, None, ""
         if headline is not None and headline.metric.replace("[%]", "[Gy]") == key:
             in_gy = headline.metric.endswith("[Gy]")
             goal = headline.at_least * (scale if in_gy else 1.0)
@@ -237,7 +238,7 @@ def plot_map(ax: Axes, result: CaseResult) -> Artists:
     if s is None or not s.map.level_mm.size or not np.isfinite(s.map.gap_mm).any():
         _nothing(ax, "no gap within 20 mm")
         return artists
-    direction, gap = _unroll(s.map.direction_deg, s.map.gap_mm)
+    direction, gap = unroll(s.map.direction_deg, s.map.gap_mm)
     level = s.map.level_mm
     required, word = s.required_separation_mm, "required"
     if required is None and s.everywhere_mm is not None:
@@ -325,7 +326,7 @@ def _direction_of_gap(s: Separation) -> float | None:
     return (towards + 180.0) % 360.0 - 180.0
 
 
-def _unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
+def unroll(direction_deg: Any, gap: Any) -> tuple[Any, Any]:
     """Put anterior in the middle and repeat posterior at both ends."""
     turned = (direction_deg + 180.0) % 360.0 - 180.0
     order = np.argsort(turned, kind="stable")
@@ -356,6 +357,9 @@ _PLOTS: dict[str, tuple[Callable[[Axes, CaseResult], Any], tuple[float, float]]]
     "levels": (plot_levels, (13.2, 5.6)),
 }
 FIGURE_NAMES = tuple(_PLOTS)
+# Drawn only where scenarios were asked for.
+SCENARIO_FIGURE = "scenarios"
+_SCENARIO_SIZE = (11.6, 5.2)
 
 
 def draw_figure(name: str, result: CaseResult) -> Figure:
@@ -364,11 +368,16 @@ def draw_figure(name: str, result: CaseResult) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    plot, size = _PLOTS[name]
+    size = _SCENARIO_SIZE if name == SCENARIO_FIGURE else _PLOTS[name][1]
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        plot(figure.add_subplot(), result)
+        if name == SCENARIO_FIGURE:
+            from cordgap.report.scenario_figure import plot_scenarios
+
+            plot_scenarios(figure, result)
+        else:
+            _PLOTS[name][0](figure.add_subplot(), result)
         level = level_label(result, gap_level_mm(result.separation))
         kind = " EFFECTIVE dose, not absorbed dose." if dose_type_words(result.case) else ""
         figure.supxlabel(

@@ -9,7 +9,10 @@ from typing import Any
 
 from cordgap.errors import OptionError
 
-_NAMES = ("analysis", "check", "dvh", "error", "protocols", "separation", "table")
+_NAMES = (
+    "analysis", "check", "compare", "dvh", "error", "falloff", "protocols", "scenarios",
+    "separation", "table",
+)  # fmt: skip
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 
 

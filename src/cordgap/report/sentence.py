@@ -15,6 +15,7 @@ from cordgap.errors import SAFETY_SENTENCES
 from cordgap.limits.constraint import ROLE_WORDS, ConstraintResult
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
 from cordgap.report.reirradiation import reirradiation_lines, risk_summary
+from cordgap.report.scenario_words import escc_words, falloff_words, scenario_lines
 from cordgap.separation.result import (
     CoverageGoal,
     HighestDose,
@@ -208,6 +209,10 @@ def summary_text(result: CaseResult) -> str:
     if s is not None:
         level += f"; smallest gap at z = {shown(gap_level_mm(s), 1, 'mm')}"
     lines.append(level)
+    if result.target is not None:
+        lines += wrap(escc_words(result.escc), _WIDTH)
+    if s is not None and s.question == "no plan":
+        lines += wrap(falloff_words(result.settings.falloff), _WIDTH)
     own = "".join(f", {word}" for word in (result.protocol.site, result.protocol.date) if word)
     lines += ["", f"constraints ({result.protocol.id}{own})"]
     for row in result.constraints:
@@ -223,6 +228,10 @@ def summary_text(result: CaseResult) -> str:
         lines += ["", "what each method says (mm)"]
         for method in s.methods:
             lines += _indented(method_line(method))
+        if result.scenarios is not None:
+            lines += ["", "delivery uncertainty"]
+            for line in scenario_lines(result.scenarios):
+                lines += _indented(line)
         lines += ["", "gap now by direction, what is missing (mm), what is to be removed (cc)"]
         lines += _sextant_lines(s)
         lines += _indented(binding_words(result))

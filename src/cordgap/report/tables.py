@@ -36,6 +36,7 @@ from cordgap.report.parts import (
     warning_parts,
 )
 from cordgap.report.reirradiation_parts import previous_parts
+from cordgap.report.scenario_parts import NOT_ASKED, escc_part, falloff_part, scenarios_part
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
@@ -131,12 +132,23 @@ def separation_document(result: CaseResult) -> Document:
             "source": result.target.source,
         },
         "level": level_part(result),
+        "escc": escc_part(result.escc),
+        "escc_reason": None if result.escc else "cord and target cannot be compared",
         **previous_parts(result),
     }
     if result.separation is None:
         body = _no_separation(result.separation_reason or "no separation was estimated")
     else:
         body = _separation(result, result.separation)
+    body |= {
+        "falloff_model": falloff_part(result.settings.falloff),
+        "scenarios": scenarios_part(result.scenarios),
+        "scenarios_reason": None
+        if result.scenarios
+        else NOT_ASKED
+        if result.settings.scenarios is None
+        else result.separation_reason,
+    }
     tail = {"warnings": warning_parts(result.findings), "safety": list(SAFETY_SENTENCES)}
     return head | body | tail
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cordgap.analysis import CaseResult
 from cordgap.report.document import document_pdf
-from cordgap.report.figures import FIGURE_NAMES, draw_figure, figure_bytes
+from cordgap.report.figures import FIGURE_NAMES, SCENARIO_FIGURE, draw_figure, figure_bytes
 from cordgap.report.files import unwritable, write_files
 from cordgap.report.page import page_html
 from cordgap.report.sheets import csv_texts
@@ -50,7 +50,9 @@ def write_all(
     contents: dict[str, bytes | str] = {"result.json": to_json(document) + "\n"}
     contents |= csv_texts(document)
     drawn = {}
-    for name in FIGURE_NAMES:
+    asked = (document.get("separation") or {}).get("scenarios")
+    names = (*FIGURE_NAMES, SCENARIO_FIGURE) if asked else FIGURE_NAMES
+    for name in names:
         figure = draw_figure(name, result)
         drawn[name] = figure_bytes(figure, "svg")
         contents[f"figures/{name}.svg"] = drawn[name]

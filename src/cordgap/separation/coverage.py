@@ -76,7 +76,7 @@ def answer_goals(
     wanted = {str(goal) for goal in headline}
     for other in OTHER_GOALS:
         same = other.region == "target" and str(other.goal) in wanted
-        if not same and other.fractions in (None, plan.prescription.fractions):
+        if not same and other.fractions in (None, plan.fractions):
             asked.append(other)
     rows, estimates = [], []
     for i, one in enumerate(asked):

@@ -24,9 +24,9 @@ _D95 = parse_metric("D95%[Gy]")
 _MIN_STEPS = 3
 
 
-def erode(anatomy: Anatomy, prescription: Prescription) -> Erosion | None:
+def erode(anatomy: Anatomy, prescription: Prescription | None) -> Erosion | None:
     """Read the D95 of target and rim as both recede from the cord; None without a dose."""
-    if anatomy.dose is None:
+    if anatomy.dose is None or prescription is None:
         return None
     steps = np.arange(0.0, LAST_MM + STEP_MM / 2, STEP_MM)
     target = _bed(anatomy.cells, steps, anatomy.gap.separation_mm, prescription)

@@ -19,7 +19,7 @@ from cordgap.separation.erosion import erode
 from cordgap.separation.estimators import INTERVAL_COVERS, Estimate
 from cordgap.separation.gap import binding_levels, summarise_sextants, worst_levels
 from cordgap.separation.highest import highest_doses
-from cordgap.separation.methods import compare_methods
+from cordgap.separation.methods import NO_PRESCRIPTION, compare_methods
 from cordgap.separation.plan import Plan
 from cordgap.separation.reach import clear_only
 from cordgap.separation.resect import resection_inside_cc
@@ -173,7 +173,7 @@ def _choose(plan: Plan, method: Method | None) -> tuple[Method, str | None]:
     if plan.target_dvh is None:
         if method not in (None, "population-falloff"):
             raise OptionError(f"--method {method} needs a dose")
-        return "population-falloff", None
+        return "population-falloff", None if plan.prescription else NO_PRESCRIPTION
     missing = [g for g in plan.cord_goals if g.verdict == "not evaluable"]
     held = all(limit.is_held for limit in plan.limits)
     best: Method = "trim" if held else "plan-gradient"

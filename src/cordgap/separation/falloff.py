@@ -28,6 +28,8 @@ GRADIENT_PERCENTILE = 90.0
 MIN_VOXELS = 20
 # What rounding leaves of the differences of a flat dose is no gradient.
 FLAT_GY_PER_MM = 1e-6
+# From fewer plans no spread is learned (docs/uncertainty.md).
+FEWEST_FOR_A_SPREAD = 5
 # Below this share of the prescription the fall is exponential.
 KNEE_FRACTION = 0.6
 
@@ -124,7 +126,7 @@ class PopulationFalloff:
     The defaults (docs/separation.md): edge dose of the cord at contact 0.80-0.95, gradient 5 to
     12.5 % per mm, between what clinical plans were reported to show (3 to 10 %/mm; Alexander 2025,
     Guckenberger 2007) and what re-planned phantoms show
-    (10 to 12.5 %/mm).
+    (10 to 12.5 %/mm). ``plans`` counts those that a site's own model was learned from.
     """
 
     contact_fraction: float = 0.88
@@ -133,6 +135,13 @@ class PopulationFalloff:
     gradient_per_mm: float = 0.08
     gradient_low_per_mm: float = 0.05
     gradient_high_per_mm: float = 0.125
+    plans: int = 0
+    source: str = "published plans"
+
+    @property
+    def few(self) -> bool:
+        """Whether it was learned from too few plans for a spread of its own."""
+        return 0 < self.plans < FEWEST_FOR_A_SPREAD
 
     def central(self, rx_gy: float) -> Falloff:
         """Return the central falloff for a prescription."""

@@ -113,7 +113,7 @@ def map_gaps(cord: Solid, target: Surface, gap: Gap) -> GapMap:
         rings = cord.section_at(float(z))
         if rings:
             centres[i] = centroid_mm(rings)
-            points[i, :, :2] = _ray_hits(rings, centres[i], rays)
+            points[i, :, :2] = ray_hits(rings, centres[i], rays)
             points[i, :, 2] = z
     gaps = np.full(points.shape[:2], np.nan)
     known = np.isfinite(points).all(axis=2)
@@ -138,7 +138,7 @@ def _mark_closest(
     gaps[i, j] = np.fmin(gaps[i, j], gap.separation_mm)
 
 
-def _ray_hits(rings: list[FloatArray], centre: FloatArray, rays: FloatArray) -> FloatArray:
+def ray_hits(rings: list[FloatArray], centre: FloatArray, rays: FloatArray) -> FloatArray:
     """Outermost point at which each ray from the centre meets the rings; nan where it does not."""
     a = np.concatenate(rings) - centre
     e = np.concatenate([np.roll(r, -1, axis=0) for r in rings]) - centre - a

@@ -39,8 +39,10 @@ def highest_doses(
     """Return the highest dose for each achieved separation and number of fractions.
 
     A separation below the present one removes nothing and counts as the present one. Rows are
-    ordered by fractions, then separation.
+    ordered by fractions, then separation; there are none without a prescription.
     """
+    if plan.prescription is None:
+        return ()
     own = plan.prescription.fractions
     counts = sorted({n for _, n in SCHEDULES} | {own})
     rows: list[HighestDose] = []

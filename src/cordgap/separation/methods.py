@@ -21,6 +21,9 @@ from cordgap.separation.estimators import (
 from cordgap.separation.plan import Plan
 from cordgap.separation.result import Method, MethodRow
 
+NO_PRESCRIPTION = (
+    "the prescription is not known: give --rx GY and --fractions N, or see the table of schedules"
+)
 # Cord metrics that a model of the dose at the edge of the cord can speak of.
 NEAR_MAXIMA_GY = ("D0.035cc[Gy]", "D0.03cc[Gy]", "D0.1cc[Gy]", "Max[Gy]")
 
@@ -63,6 +66,8 @@ def by_isodose_recession(ask: Ask) -> Estimate:
 
 def by_population_falloff(ask: Ask) -> Estimate:
     """Applies to cord goals on a near-maximum in Gy; needs no dose."""
+    if ask.plan.prescription is None:
+        return _no("population-falloff", NO_PRESCRIPTION)
     if not ask.plan.cord_goals:
         return _no("population-falloff", "no cord goal applies to this plan")
     for goal in ask.plan.cord_goals:
@@ -73,7 +78,7 @@ def by_population_falloff(ask: Ask) -> Estimate:
                 "estimated",
             )
     limits = [(g.id, g.limit) for g in ask.plan.cord_goals]
-    return population_falloff(limits, ask.plan.rx_gy, max_mm=ask.max_mm)
+    return population_falloff(limits, ask.plan.rx_gy, max_mm=ask.max_mm, model=ask.plan.falloff)
 
 
 ESTIMATORS: dict[Method, Estimator] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cordgap.dvh.curve import DVH
 from cordgap.dvh.metrics import Metric, parse_metric
 from cordgap.limits.constraint import Constraint
 from cordgap.limits.radiobiology import CORD_ALPHA_BETA_GY
+from cordgap.separation.falloff import PopulationFalloff
 from cordgap.separation.result import CordGoal
 
 _NEAR_MAXIMUM = parse_metric("D0.035cc[Gy]")
@@ -104,9 +105,11 @@ class Plan:
     on ``cord_dvh``; ``alpha_beta_gy`` converts them to numbers of fractions without a row.
     ``remaining`` are the rows of what previous courses left, for each number of fractions;
     ``blocked`` says why no separation may be given, such as no room left by previous courses.
+    ``falloff`` is what plans in general do, for where there is no dose. Contours alone have no
+    prescription: then only the schedules can be answered.
     """
 
-    prescription: Prescription
+    prescription: Prescription | None
     cord_goals: tuple[CordGoal, ...]
     limits: tuple[CordLimit, ...]
     target_dvh: DVH | None
@@ -116,8 +119,14 @@ class Plan:
     alpha_beta_gy: float = CORD_ALPHA_BETA_GY
     remaining: tuple[Constraint, ...] = ()
     blocked: str | None = None
+    falloff: PopulationFalloff = field(default_factory=PopulationFalloff)
 
     @property
     def rx_gy(self) -> float:
-        """Prescribed dose in Gy."""
-        return self.prescription.dose_gy
+        """Prescribed dose in Gy; nan where it is not known."""
+        return self.prescription.dose_gy if self.prescription else float("nan")
+
+    @property
+    def fractions(self) -> int | None:
+        """Number of fractions of the prescription."""
+        return self.prescription.fractions if self.prescription else None

@@ -238,7 +238,7 @@ class Separation:
     target_roi_name: str
     target_role: Role
     distance_from: str
-    prescription: Prescription
+    prescription: Prescription | None
     cord_goals: tuple[CordGoal, ...]
     binding_constraint: str | None
     coverage_goals: tuple[CoverageGoal, ...]

@@ -12,7 +12,7 @@ from cordgap.limits.constraint import Constraint
 from cordgap.limits.radiobiology import isoeffective_dose_gy
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.estimators import Estimate, plan_falloff, population_falloff, reach_goal
-from cordgap.separation.falloff import Falloff, PopulationFalloff
+from cordgap.separation.falloff import Falloff
 from cordgap.separation.methods import NEAR_MAXIMA_GY
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.reach import Reach
@@ -74,7 +74,7 @@ def _predicted(
 ) -> Falloff | None:
     """Cord dose against separation under the chosen method, where it predicts one."""
     if method == "population-falloff":
-        return PopulationFalloff().central(plan.rx_gy)
+        return plan.falloff.central(plan.rx_gy) if plan.prescription else None
     if method != "plan-gradient" or binding is None:
         return None
     return plan_falloff(anatomy, binding, plan.rx_gy)
@@ -128,8 +128,9 @@ def schedule_table(
     reach: Reach, plan: Plan, headline: Sequence[Goal], max_mm: float
 ) -> tuple[Schedule, ...]:
     """Scale the plan to each schedule and ask again, with the limit for that fraction number."""
-    own = (plan.prescription.dose_gy, plan.prescription.fractions)
-    wanted = sorted({*SCHEDULES, own}, key=lambda s: (s[1], s[0]))
+    rx = plan.prescription
+    own = None if rx is None else (rx.dose_gy, rx.fractions)
+    wanted = sorted({*SCHEDULES, *([own] if own else [])}, key=lambda s: (s[1], s[0]))
     rows = []
     for dose_gy, fractions in wanted:
         limits = limits_for(plan, fractions, is_own=(dose_gy, fractions) == own)
@@ -172,7 +173,9 @@ def estimate_at(
         return none(f"{in_gy[0]} is in Gy: it does not follow the plan to another dose")
     if plan.target_dvh is None:
         goals = [(row.id, row.limit) for row in limits.rows]
-        return reach.estimate(lambda _: population_falloff(goals, dose_gy, max_mm=max_mm))[0]
+        return reach.estimate(
+            lambda _: population_falloff(goals, dose_gy, max_mm=max_mm, model=plan.falloff)
+        )[0]
     scaled = _scaled_limits(plan, limits, dose_gy / plan.rx_gy)
     if not scaled or any(limit.value is None for limit in scaled):
         return none("the cord dose is not evaluable")
