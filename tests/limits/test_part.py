@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cordgap.analysis import Settings, analyze, evaluate_constraints
+from cordgap.analysis import Settings, analyze
 from cordgap.dvh.solid import build_solid
 from cordgap.dvh.structures import compute_structures
+from cordgap.limits.judge import evaluate_constraints
 from cordgap.limits.part import evaluate_part
 from cordgap.limits.protocol import load_protocol
 from cordgap.phantom import (
@@ -76,9 +77,7 @@ def test_a_volume_larger_than_the_contoured_cord_is_not_evaluable(case):
     row = next(c for c in table.constraints if c.id == "tg101_cord_3_12")
     short = cord_in_linear_dose(cord=CordShape(half_length_mm=6.0), dose=SLOPE)
     structures = compute_structures(short)
-    ((result, _),) = evaluate_constraints(
-        short, [row], structures, short.structures[0], Settings(), None
-    )
+    ((result, _),) = evaluate_constraints(short, [row], structures, short.structures[0], rx_gy=None)
     assert result.verdict == "not evaluable"
     assert "asked for the hottest 1.2 cc" in result.reason
 
@@ -88,12 +87,11 @@ def test_the_row_of_a_protocol_is_judged_on_the_part():
     cord = next(s for s in case.structures if s.role == "cord")
     target = choose_target(case, cord)
     structures = compute_structures(case, names=(cord.roi_name, target.structure.roi_name))
-    settings = Settings()
     ((whole, _),) = evaluate_constraints(
-        case, [ROW], structures, cord, settings, 24.0, target=target
+        case, [ROW], structures, cord, rx_gy=24.0, target=target.structure
     )
     assert whole.verdict == "exceeded"
-    ((nothing, _),) = evaluate_constraints(case, [ROW], structures, cord, settings, 24.0)
+    ((nothing, _),) = evaluate_constraints(case, [ROW], structures, cord, rx_gy=24.0)
     assert (nothing.verdict, nothing.reason) == (
         "not evaluable",
         "there is no target to cut the structure by",
