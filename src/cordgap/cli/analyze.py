@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.cli import prior as prior_options
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import OptionError
@@ -22,32 +22,32 @@ _NAMED = ("report.html", "report.pdf", "result.json", "view3d.html")
 
 
 def analyze(
-    path: common.OptionalPathArgument = None,
+    path: flags.OptionalPathArgument = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Write result.json, report.html, report.pdf, figures and CSV."
         ),
     ] = None,
-    rtstruct: common.RtstructOption = None,
-    rtdose: common.RtdoseOption = None,
-    rtplan: common.RtplanOption = None,
-    accept: common.AcceptOption = None,
-    relative_dose_gy: common.RelativeDoseOption = None,
-    cord: common.CordOption = None,
-    target: common.TargetOption = None,
-    rx: common.RxOption = None,
-    fractions: common.FractionsOption = None,
-    protocol: common.ProtocolOption = None,
-    constraint: common.ConstraintOption = None,
-    coverage: common.CoverageOption = None,
-    max_mm: common.MaxOption = None,
-    method: common.MethodOption = None,
-    reachable: common.ReachableOption = None,
-    alpha_beta: common.AlphaBetaOption = None,
-    scenarios: common.ScenariosOption = None,
-    falloff: common.FalloffOption = None,
-    level: common.LevelOption = None,
+    rtstruct: flags.RtstructOption = None,
+    rtdose: flags.RtdoseOption = None,
+    rtplan: flags.RtplanOption = None,
+    accept: flags.AcceptOption = None,
+    relative_dose_gy: flags.RelativeDoseOption = None,
+    cord: flags.CordOption = None,
+    target: flags.TargetOption = None,
+    rx: flags.RxOption = None,
+    fractions: flags.FractionsOption = None,
+    protocol: flags.ProtocolOption = None,
+    constraint: flags.ConstraintOption = None,
+    coverage: flags.CoverageOption = None,
+    max_mm: flags.MaxOption = None,
+    method: flags.MethodOption = None,
+    reachable: flags.ReachableOption = None,
+    alpha_beta: flags.AlphaBetaOption = None,
+    scenarios: flags.ScenariosOption = None,
+    falloff: flags.FalloffOption = None,
+    level: flags.LevelOption = None,
     dicom: Annotated[
         bool,
         typer.Option("--dicom", help="With --out: structures, DVHs and report as DICOM objects."),
@@ -71,9 +71,9 @@ def analyze(
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
     ] = False,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Analyse one plan: DVHs, cord limits, and the separation needed.
 

@@ -6,29 +6,29 @@ from typing import Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import CordgapError
 
 
 def check(
-    path: common.OptionalPathArgument = None,
-    rtstruct: common.RtstructOption = None,
-    rtdose: common.RtdoseOption = None,
-    rtplan: common.RtplanOption = None,
-    accept: common.AcceptOption = None,
-    relative_dose_gy: common.RelativeDoseOption = None,
-    cord: common.CordOption = None,
-    target: common.TargetOption = None,
-    rx: common.RxOption = None,
-    fractions: common.FractionsOption = None,
+    path: flags.OptionalPathArgument = None,
+    rtstruct: flags.RtstructOption = None,
+    rtdose: flags.RtdoseOption = None,
+    rtplan: flags.RtplanOption = None,
+    accept: flags.AcceptOption = None,
+    relative_dose_gy: flags.RelativeDoseOption = None,
+    cord: flags.CordOption = None,
+    target: flags.TargetOption = None,
+    rx: flags.RxOption = None,
+    fractions: flags.FractionsOption = None,
     second_calc: Annotated[
         bool,
         typer.Option("--second-calc", help="Calculate cord and target again, by dicompyler-core."),
     ] = False,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Check the files of a plan: usable, usable with warnings, or refused.
 

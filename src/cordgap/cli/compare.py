@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.cli.common import PlanOptions
 
 if TYPE_CHECKING:
@@ -26,24 +26,24 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write compare.json and compare.svg, .png.")
     ] = None,
-    cord: common.CordOption = None,
-    target: common.TargetOption = None,
+    cord: flags.CordOption = None,
+    target: flags.TargetOption = None,
     post_cord: Annotated[
         str | None, typer.Option(metavar="NAME", help="ROI that is the cord after surgery.")
     ] = None,
     post_target: Annotated[
         str | None, typer.Option(metavar="NAME", help="ROI that is the target after surgery.")
     ] = None,
-    rx: common.RxOption = None,
-    fractions: common.FractionsOption = None,
-    protocol: common.ProtocolOption = None,
-    constraint: common.ConstraintOption = None,
-    coverage: common.CoverageOption = None,
-    max_mm: common.MaxOption = None,
-    falloff: common.FalloffOption = None,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    rx: flags.RxOption = None,
+    fractions: flags.FractionsOption = None,
+    protocol: flags.ProtocolOption = None,
+    constraint: flags.ConstraintOption = None,
+    coverage: flags.CoverageOption = None,
+    max_mm: flags.MaxOption = None,
+    falloff: flags.FalloffOption = None,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Compare a plan before surgery with the one after it: what was achieved.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.cli.analyze import run_analysis
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import OptionError
@@ -20,9 +20,9 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")] = Path(
         "cordgap-report"
     ),
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Analyse a demo plan and write its report; exits 0 once the report is written.
 

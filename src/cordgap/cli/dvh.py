@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import Finding, OptionError, StructureNotFoundError
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def dvh(
-    path: common.OptionalPathArgument = None,
-    rtstruct: common.RtstructOption = None,
-    rtdose: common.RtdoseOption = None,
-    rtplan: common.RtplanOption = None,
-    accept: common.AcceptOption = None,
-    relative_dose_gy: common.RelativeDoseOption = None,
+    path: flags.OptionalPathArgument = None,
+    rtstruct: flags.RtstructOption = None,
+    rtdose: flags.RtdoseOption = None,
+    rtplan: flags.RtplanOption = None,
+    accept: flags.AcceptOption = None,
+    relative_dose_gy: flags.RelativeDoseOption = None,
     structure: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="ROI to compute; repeatable.")
     ] = None,
@@ -74,11 +74,11 @@ def dvh(
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into --rtdose-out.")
     ] = False,
-    rx: common.RxOption = None,
-    fractions: common.FractionsOption = None,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    rx: flags.RxOption = None,
+    fractions: flags.FractionsOption = None,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Compute dose-volume histograms of a plan.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.errors import OutOfRangeError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def learn_falloff(
         float,
         typer.Option("--timeout", metavar="S", min=1.0, help="After this a plan is given up."),
     ] = 120.0,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Learn how dose falls off near the cord from your own plans.
 

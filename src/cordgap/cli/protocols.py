@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 
 if TYPE_CHECKING:
     from cordgap.limits.constraint import Constraint
@@ -25,9 +25,9 @@ def protocols(
     check: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check a table of your own.")
     ] = None,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Print the constraint tables with their sources.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.errors import OptionError
 
 
@@ -17,9 +17,9 @@ def scenarios(
     toml: Annotated[
         bool, typer.Option("--toml", help="Print the file that comes with cordgap, to edit.")
     ] = False,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Print, or check, the spreads that delivery scenarios are drawn from.
 

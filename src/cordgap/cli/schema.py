@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from cordgap.cli import common
+from cordgap.cli import common, flags
 from cordgap.errors import OptionError
 
 
 def schema(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One schema.")] = None,
-    json: common.JsonOption = False,
-    quiet: common.QuietOption = False,
-    verbose: common.VerboseOption = 0,
+    json: flags.JsonOption = False,
+    quiet: flags.QuietOption = False,
+    verbose: flags.VerboseOption = 0,
 ) -> None:
     """Print a JSON Schema, or list the names.
 
