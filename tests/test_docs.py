@@ -27,7 +27,7 @@ BLOCK = re.compile(
 )
 VERBS = (
     "analyze", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "scenarios",
-    "schema", "separation",
+    "schema", "separation", "serve",
 )  # fmt: skip
 
 

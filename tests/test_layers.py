@@ -24,7 +24,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "dicompylercore": {"check"},
-    "contourpy": {"separation"},
+    "contourpy": {"separation", "report"},
     "skimage": {"export"},
     "trimesh": {"export"},
 }

@@ -131,8 +131,8 @@ class Ran:
 def readable(data: bytes) -> str:
     """Text of a file: as it is, and what is packed inside."""
     text = data.decode("latin-1")
-    for packed in re.findall(rb"base64,([A-Za-z0-9+/=]+)", data):
-        # A script may hold the word alone.
+    # Pictures of the page, as addresses and in its data; scripts speak of base64 too.
+    for packed in re.findall(rb'(?:base64,|"picture": "|"data": ")([A-Za-z0-9+/=]+)', data):
         with suppress(binascii.Error):
             text += "\n" + readable(base64.b64decode(packed))
     for start in (m.end() for m in re.finditer(rb"stream\r?\n", data)):

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
-from cordgap.analysis import CaseResult, analyze
+from cordgap.analysis import CaseResult, Settings, analyze
 from cordgap.case.structure import Structure
 from cordgap.dicom.read import read_case
 from cordgap.phantom import spine_case
+from cordgap.report.page import page_html
 
 PLANS = Path(__file__).parents[2] / "plans"
 INJECTION = "<img src=x onerror=alert(1)>"
+LONG_NAME = "長い名前 <b>É\u202e\u0301" + "x" * 190
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +27,8 @@ def results() -> dict[str, CaseResult]:
     """Return the shipped plans, and cases with less than a plan, analysed once."""
     found = {name: analyze(read_case(PLANS / name)) for name in ("coverage-first", "cord-first")}
     found["ring"] = analyze(read_case(PLANS / "ring"))
+    reachable = Settings(reachable=("anterior", "left anterolateral"))
+    found["not reachable"] = analyze(found["ring"].case, reachable)
     phantom = spine_case()
     found["no dose"] = analyze(replace(phantom, dose=None))
     found["no prescription"] = analyze(replace(phantom, dose=None, prescription=None))
@@ -34,6 +44,7 @@ def _renamed(structure: Structure) -> Structure:
     names = {
         "gtv": INJECTION,
         "cord_prv": "_$\\alpha$ 脊髄",
+        "thecal_sac": LONG_NAME,
         "canal": "=cmd|' /C calc'!A0",
         "body": "x" * 300,
     }
@@ -41,5 +52,63 @@ def _renamed(structure: Structure) -> Structure:
 
 
 @pytest.fixture(scope="session")
+def pages(results: dict[str, CaseResult]) -> dict[str, str]:
+    """Return the page of each case."""
+    return {name: page_html(result) for name, result in results.items()}
+
+
+@pytest.fixture(scope="session")
 def result(results: dict[str, CaseResult]) -> CaseResult:
     return results["cord-first"]
+
+
+AXE_VERSION = "4.14.1"
+TOOLS = Path(__file__).parents[2] / "build" / "npm"
+
+
+def missing(what: str) -> NoReturn:
+    """Skip, or fail where everything has to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def call(*words: str) -> bool:
+    """Run a command that may fail or not exist."""
+    try:
+        done = subprocess.run(words, capture_output=True, check=False, timeout=600)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the system's Chromium, installed if that is possible."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and shutil.which("apt-get"):
+        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        call(*sudo, "apt-get", "update", "-qq")
+        call(*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium")
+        found = shutil.which("chromium")
+    return found or missing("Chromium is not installed (Debian: apt-get install chromium)")
+
+
+# Of a module: only one browser can be driven at a time.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return the source of axe-core, fetched from npm if that is possible."""
+    file = TOOLS / "node_modules" / "axe-core" / "axe.min.js"
+    if not file.is_file():
+        call("npm", "install", "--prefix", str(TOOLS), "--no-save", f"axe-core@{AXE_VERSION}")
+    if not file.is_file():
+        missing(f"axe-core is not there (npm install --prefix {TOOLS} axe-core@{AXE_VERSION})")
+    return file.read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from cordgap.report.figures import (
     draw_figure,
     figure_bytes,
     plot_axial,
+    plot_clock,
     plot_dvh,
     plot_levels,
     plot_map,
@@ -239,3 +240,34 @@ def test_save_figures(result: CaseResult, tmp_path: Path) -> None:
 )
 def test_labels_are_safe_to_draw(name: str, drawn: str | None) -> None:
     assert label(name) == (drawn or "x" * 39 + "…")
+
+
+def test_clock_has_anterior_above_and_patient_left_on_the_right(
+    ax: Any, result: CaseResult
+) -> None:
+    s = result.separation
+    assert s is not None
+    artists = plot_clock(ax, result)
+    for i, (wedge, sextant) in enumerate(zip(artists["wedges"], s.sextants, strict=True)):
+        middle = np.radians(0.5 * (wedge.theta1 + wedge.theta2))
+        towards = np.array([np.cos(middle), np.sin(middle)])
+        angle = np.radians(60.0 * i)
+        np.testing.assert_allclose(towards, [np.sin(angle), np.cos(angle)], atol=1e-9)
+        text = artists["words"][i]
+        np.testing.assert_allclose(np.array(text.get_position()) @ towards, 0.67)
+        assert text.get_text().startswith(f"{sextant.gap_mm:.1f} mm")
+        if sextant.deficit_mm:
+            assert f"+ {sextant.deficit_mm:.1f} mm" in text.get_text()
+        assert (wedge.get_linewidth() > 1) == bool(sextant.deficit_mm)
+    sides = {t.get_text(): t.get_position() for t in artists["sides"]}
+    assert sides["LEFT"][0] > 1 > -1 > sides["RIGHT"][0]
+    assert sides["ANTERIOR"][1] > 1 > -1 > sides["POSTERIOR"][1]
+
+
+def test_clock_hatches_what_is_not_cleared(ax: Any, result: CaseResult) -> None:
+    s = result.separation
+    assert s is not None
+    some = tuple(replace(x, reachable=x.name == "anterior") for x in s.sextants)
+    artists = plot_clock(ax, replace(result, separation=replace(s, sextants=some)))
+    assert [w.get_hatch() for w in artists["wedges"]] == [None] + ["///"] * 5
+    assert "not cleared" in artists["words"][3].get_text()

@@ -37,6 +37,15 @@ def test_what_to_make_comes_first(result: CaseResult) -> None:
     assert f"about {s.resection_cc:.1f} cc of tumour" in text
 
 
+def test_sides_and_named_levels_are_said(results: dict[str, CaseResult]) -> None:
+    plan = results["coverage-first"]
+    assert answer_sentence(plan).endswith("; anterior and anterolateral on both sides.")
+    assert answer_sentence(results["ring"]).endswith("3.0 mm; all round.")
+    levels = (("T6", 20.0, 9.0), ("T7", 8.0, -12.0), ("T8", -20.0, -60.0))
+    named = replace(plan, settings=replace(plan.settings, levels=levels))
+    assert answer_sentence(named).endswith("; T6, T7 anterior and anterolateral on both sides.")
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -73,7 +82,7 @@ def test_what_to_make_comes_first(result: CaseResult) -> None:
         ({"target_role": "ctv", "target_roi_name": "CTV_1"}, "between CTV CTV_1 and cord"),
         ({"cord_role": "canal"}, "between tumour and spinal canal"),
         ({"question": "no plan"}, "from a model of published plans"),
-        ({"resection_cc": None}, r"now\.$"),
+        ({"resection_cc": None}, r"now; closer than 2\.0 mm: anterior, left .* posterolateral\.$"),
     ],
 )  # fmt: skip
 def test_sentence_follows_the_status(

@@ -273,3 +273,21 @@ def test_sheets_of_sextants_and_schedules(result: CaseResult) -> None:
     match = next(x for x in s["highest_doses"] if x["dose_gy"] is not None)
     low, high = match["interval_gy"]
     assert (float(first["interval_low_gy"]), float(first["interval_high_gy"])) == (low, high)
+
+
+def test_json_alone_imports_no_drawing() -> None:
+    code = (
+        "import sys\n"
+        "from cordgap.cli.main import run\n"
+        "try:\n    run()\n"
+        "except SystemExit:\n    pass\n"
+        "late = ('matplotlib', 'jinja2', 'contourpy', 'http.server')\n"
+        "print([m for m in late if m in sys.modules], file=sys.stderr)"
+    )
+    plan = Path(__file__).parents[2] / "plans" / "cord-first"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "analyze", str(plan), "--json", "-q"],
+        capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["schema"] == "cordgap.analysis/1"
+    assert done.stderr.strip().splitlines()[-1] == "[]"

@@ -101,6 +101,21 @@ def test_what_stays_nearer_is_in_the_way():
     assert (own.required_separation_mm, own.reason) == (None, back.reason)
 
 
+def test_the_predicted_cord_dose_falls_no_further_than_what_stays():
+    whole, front, back = (answer(hot_round(), x) for x in ("", FRONT, BACK))
+
+    def predicted(found):
+        return {p.separation_mm: p.cord_gy for p in found.curve if p.question == "re-planned"}
+
+    everywhere, stays_far, stays_near = (predicted(x) for x in (whole, front, back))
+    assert everywhere[6.0] < everywhere[3.0] < everywhere[1.0]
+    assert stays_far[2.75] == everywhere[2.75]
+    assert stays_far[6.0] == pytest.approx(everywhere[3.0], abs=0.1)
+    assert stays_far[10.0] == stays_far[6.0]
+    assert stays_near[10.0] == stays_near[1.0]
+    assert stays_near[10.0] == pytest.approx(20.0, abs=0.2)
+
+
 def test_an_interval_that_reaches_beyond_what_stays_is_said():
     """Behind, the target stays between the estimate and the upper end of its interval."""
     needed = answer(hot_round())

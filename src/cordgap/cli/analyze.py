@@ -16,6 +16,7 @@ from cordgap.errors import OptionError
 
 if TYPE_CHECKING:
     from cordgap.analysis import CaseResult
+    from cordgap.report.sheet import Extras
     from cordgap.report.write import Contents
 
 _NAMED = ("report.html", "report.pdf", "result.json", "view3d.html")
@@ -71,6 +72,16 @@ def analyze(
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
     ] = False,
+    notes: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Notes for the end of report.pdf.")
+    ] = None,
+    logo: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PNG or JPEG for the head of report.pdf.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A line of report.pdf (repeatable)."),
+    ] = None,
     json: flags.JsonOption = False,
     quiet: flags.QuietOption = False,
     verbose: flags.VerboseOption = 0,
@@ -81,12 +92,19 @@ def analyze(
     """
     options = PlanOptions.given(locals()).filled_from_file()
     common.start_logging(quiet, verbose)
+    extras = None
+    if notes is not None or logo is not None or metadata:
+        from cordgap.report.sheet import read_extras
+
+        if out is None:
+            raise OptionError("--notes, --logo and --metadata go into report.pdf: give --out DIR")
+        extras = read_extras(notes, logo, metadata or [])
     if out is None and (dicom or mesh):
         raise OptionError("--dicom and --mesh need --out DIR: the folder that they are written to")
     if at is not None and not (dicom or mesh):
         raise OptionError("--at is the separation of --dicom and --mesh: give one of them too")
     wanted = Exports(dicom=dicom, mesh=mesh, at_mm=at)
-    code = run_analysis(options, out=out, json=json, quiet=quiet, exports=wanted)
+    code = run_analysis(options, out=out, json=json, quiet=quiet, exports=wanted, extras=extras)
     raise typer.Exit(code)
 
 
@@ -127,6 +145,7 @@ def run_analysis(
     json: bool,
     quiet: bool,
     exports: Exports = Exports(),
+    extras: Extras | None = None,
 ) -> int:
     """Read, analyse, write and print; return the exit code."""
     from dataclasses import replace
@@ -151,6 +170,7 @@ def run_analysis(
             result,
             out,
             identify=options.identify,
+            extras=extras,
             more=lambda made: exports.contents(result, made, options.identify, notes),
         )
         if not quiet:

@@ -37,8 +37,8 @@ VIEW_MM = 70.0
 CLOSE_VIEW_MM = 48.0
 _STEP_MM = 0.25
 # Soft-tissue window: centre 40 HU, width 400 HU.
-_WINDOW_HU = (-160.0, 240.0)
-_ISODOSES_PERCENT = (30.0, 50.0, 70.0, 90.0, 100.0, 110.0)
+WINDOW_HU = (-160.0, 240.0)
+ISODOSES_PERCENT = (30.0, 50.0, 70.0, 90.0, 100.0, 110.0)
 # An isodose this close to the dose of the limit is left out beside it.
 _TOO_CLOSE_PERCENT = 3.0
 # Labels of isodoses keep this far from the middle of the picture, as shares of the view.
@@ -91,7 +91,7 @@ def plot_axial(ax: Axes, result: CaseResult, z_mm: float | None = None) -> Artis
     dict
         The artists: ``image``, ``isodoses``, ``contours``, ``removal``, ``gap``, ``marks``.
     """
-    solids = _solids(result)
+    solids = solids_shown(result)
     z = _plane_mm(result, solids, z_mm)
     artists = _draw_plane(ax, result, solids, z)
     ax.set_title(f"Axial plane z = {shown(z, 1)} mm; {label(level_label(result, z), 60)}")
@@ -121,7 +121,7 @@ def plot_levels(ax: Axes, result: CaseResult) -> list[Artists]:
         ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
         return []
     ax.set_title("Planes with most to remove", pad=26)
-    solids = _solids(result)
+    solids = solids_shown(result)
     planes = []
     for i, z in enumerate(levels):
         inset = ax.inset_axes((i / _MOST_LEVELS, 0.0, 0.97 / _MOST_LEVELS, 1.0))
@@ -145,7 +145,7 @@ def _draw_plane(
     artists: Artists = {"image": [], "isodoses": [], "contours": [], "removal": []}
     if result.case.image is not None:
         hu = sample_plane(result.case.image, view.x_mm, view.y_mm, z_mm)
-        low, high = _WINDOW_HU
+        low, high = WINDOW_HU
         artists["image"] = [
             ax.imshow(hu, cmap="gray", vmin=low, vmax=high, extent=view.extent, aspect="equal")
         ]
@@ -199,7 +199,7 @@ def sample_plane(grid: ScalarGrid, x_mm: FloatArray, y_mm: FloatArray, z_mm: flo
     return plane
 
 
-def _solids(result: CaseResult) -> list[tuple[Structure, Solid]]:
+def solids_shown(result: CaseResult) -> list[tuple[Structure, Solid]]:
     """Solids of what the picture shows, the target first and the cord last (on top)."""
     cord = result.cord.structure if result.cord else None
     target = result.target.structure if result.target else None
@@ -334,7 +334,7 @@ def _draw_isodoses(ax: Axes, result: CaseResult, view: _View) -> list[Any]:
     if percent.count() == 0:
         return []
     limit = _limit_percent(result)
-    levels = [p for p in _ISODOSES_PERCENT if limit is None or abs(p - limit) > _TOO_CLOSE_PERCENT]
+    levels = [p for p in ISODOSES_PERCENT if limit is None or abs(p - limit) > _TOO_CLOSE_PERCENT]
     ink, halo = ("white", "black") if view.dark else ("#333333", "white")
     artists = []
     taken = [np.array(place) * view.size_mm for place in _MARK_PLACES.values()]

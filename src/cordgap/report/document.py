@@ -1,20 +1,30 @@
-"""Pages of A4: how far and where for the surgeon, doses and sources for the physicist.
+"""The PDF for the chart: the surgeon's sheet, where it is, then doses, sources and the method.
 
-A fourth page follows where there is previous radiation.
+The first side is the sheet of ``templates/parts/sheet.html``. What follows runs on to as many pages
+as it needs: nothing is left out.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
-from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cordgap.analysis import CaseResult
-from cordgap.errors import SAFETY_SENTENCES
+from cordgap.errors import SAFETY_SENTENCES, Finding
 from cordgap.report.axial import plot_axial, plot_levels
+from cordgap.report.clock import plot_clock
 from cordgap.report.figures import plot_dvh, plot_map, plot_separation
+from cordgap.report.layout import (
+    BOTTOM_MM,
+    MARGIN_MM,
+    PAGE_MM,
+    TOP_MM,
+    WIDTH_MM,
+    Column,
+    new_page,
+    place_axes,
+)
 from cordgap.report.numbers import NO_NUMBER, shown, shown_range
 from cordgap.report.reirradiation import (
     condition_verdict,
@@ -30,6 +40,7 @@ from cordgap.report.sentence import (
     LEVEL_NOT_IDENTIFIED,
     answer_sentence,
     binding_words,
+    coverage_name,
     coverage_verdict,
     derived_words,
     dose_type_words,
@@ -38,257 +49,202 @@ from cordgap.report.sentence import (
     highest_by_separation,
     highest_reasons,
     highest_words,
-    interval_words,
     level_label,
     method_words,
     prescription_words,
     role_word,
-    volume_at_make_cc,
 )
+from cordgap.report.sheet import UNKNOWN, Extras, goal_line, identity_lines, volume_rows
 from cordgap.report.style import BLACK, GREY, RC, VERMILION, label
 from cordgap.separation.result import HighestDose, Separation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PAGE_MM = (210.0, 297.0)
-_MARGIN_MM = 15.0
-_MM_PER_POINT = 25.4 / 72
-# Mean width of a character of DejaVu Sans, and the height of a line, as a share of the font size.
-_CHARACTER, _LINE = 0.545, 1.32
-
-# A number stays on the line of its unit.
-_UNIT = re.compile(r"(\d) (mm|cc|Gy|%)")
-
-_UNKNOWN = (
-    "where the vertebra is: levels are z positions of the planning image",
-    "where the cord will lie after decompression, and how it moves",
-    "what hardware, cement or spacers will do to image and dose",
-    "whether the contours are right: 1 mm in the contour is 1 mm in the answer",
-    "whether the tumour can be reached: that is the surgeon's judgement",
-)
+# A longer answer is set smaller; pictures shrink so that the sheet stays on one side.
+_LONG = 260
+_PLANES_MM, _BELOW_PLANES_MM = 57.0, 48.0
+_LOGO_MM = (40.0, 12.0)
 
 
-class _Column:
-    """Text that runs down a column of a page."""
+def document_pdf(
+    result: CaseResult, *, identify: bool = False, extras: Extras | None = None
+) -> bytes:
+    """Return ``report.pdf``: fonts embedded, text selectable, the same bytes for the same result.
 
-    def __init__(self, page: Figure, left_mm: float, width_mm: float, top_mm: float) -> None:
-        self.page, self.left, self.width, self.y = page, left_mm, width_mm, top_mm
-        self.bottom = _PAGE_MM[1] - _MARGIN_MM - 9.0
-
-    def has_room(self, lines: int = 1, size: float = 8.0) -> bool:
-        return self.y + lines * size * _LINE * _MM_PER_POINT <= self.bottom
-
-    def gap(self, mm: float) -> None:
-        self.y += mm
-
-    def text(self, text: str, size: float = 8.0, **style: Any) -> None:
-        most = int(self.width / (_CHARACTER * size * _MM_PER_POINT))
-        if style.get("weight") == "bold":
-            most = int(most * 0.9)
-        for line in wrap(_UNIT.sub("\\1\N{NO-BREAK SPACE}\\2", text), most) or [""]:
-            self._put(self.left, line, size, style)
-            self.y += size * _LINE * _MM_PER_POINT
-
-    def heading(self, text: str) -> None:
-        self.gap(2.5)
-        self.text(text, 9.5, weight="bold")
-        self.gap(0.8)
-
-    def table(
-        self,
-        head: Sequence[str],
-        rows: Sequence[Sequence[str]],
-        widths: Sequence[float],
-        size: float = 7.5,
-    ) -> None:
-        """Rows of cells; ``widths`` are shares of the column, a cell wraps within its own."""
-        step = size * _LINE * _MM_PER_POINT
-        for number, row in enumerate([head, *rows]):
-            style: dict[str, Any] = {"weight": "bold"} if number == 0 else {}
-            cells = [
-                wrap(cell, max(3, int(share * self.width / (0.57 * size * _MM_PER_POINT)) - 1))
-                for cell, share in zip(row, widths, strict=True)
-            ]
-            height = max(len(c) for c in cells) or 1
-            if not self.has_room(height + 1, size):
-                left = len(rows) - number + 1
-                self.text(f"and {left} more: see report.html", size, style="italic", color=GREY)
-                return
-            x = self.left
-            for cell, share in zip(cells, widths, strict=True):
-                for i, line in enumerate(cell):
-                    self._put(x, line, size, style, down=i * step)
-                x += share * self.width
-            self.y += height * step + 0.5
-            if number == 0:
-                self._rule()
-
-    def _rule(self) -> None:
-        from matplotlib.lines import Line2D
-
-        y = 1 - (self.y + 0.1) / _PAGE_MM[1]
-        x = [self.left / _PAGE_MM[0], (self.left + self.width) / _PAGE_MM[0]]
-        self.page.add_artist(Line2D(x, [y, y], color=GREY, lw=0.6))
-        self.y += 0.8
-
-    def _put(
-        self, left_mm: float, line: str, size: float, style: dict[str, Any], down: float = 0.0
-    ) -> None:
-        self.page.text(
-            left_mm / _PAGE_MM[0], 1 - (self.y + down) / _PAGE_MM[1], label(line, 200),
-            fontsize=size, va="top", ha="left", **style,
-        )  # fmt: skip
-
-
-def document_pdf(result: CaseResult, *, identify: bool = False) -> bytes:
-    """Return ``report.pdf``: fonts embedded, the same bytes for the same result."""
+    Parameters
+    ----------
+    result : CaseResult
+    identify : bool
+        Whether the patient's identity is printed; without it lines to fill in by hand.
+    extras : Extras, optional
+        Notes, logo and metadata of the user.
+    """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import PdfPages
-    from matplotlib.figure import Figure
 
+    extras = extras or Extras()
     buffer = io.BytesIO()
-    size = (_PAGE_MM[0] / 25.4, _PAGE_MM[1] / 25.4)
     metadata = {
         "Title": "cordgap report",
         "Creator": f"cordgap {result.cordgap_version}",
         "CreationDate": None,
         "ModDate": None,
     }
-    with matplotlib.rc_context(RC), PdfPages(buffer, metadata=metadata) as pages:
-        fills = _PAGES if result.reirradiation is None else (*_PAGES, _previous)
-        for number, fill in enumerate(fills, start=1):
-            page = Figure(figsize=size)
-            FigureCanvasAgg(page)
-            _frame(page, result, f"page {number} of {len(fills)}", identify)
-            fill(page, result)
-            pages.savefig(page)
+    with matplotlib.rc_context(RC), PdfPages(buffer, metadata=metadata) as file:
+        pages = [new_page()]
+        _surgeon(pages[0], result, identify)
+        pages.append(new_page())
+        _where(pages[1], result)
+        pages.append(new_page())
+        _physicist(pages, result, extras)
+        if result.reirradiation is not None:
+            pages.append(new_page())
+            _previous(pages, result)
+        for number, page in enumerate(pages, start=1):
+            _frame(page, result, number, len(pages))
+        if extras.logo is not None:
+            _logo(pages[0], extras.logo)
+        for page in pages:
+            file.savefig(page)
     return buffer.getvalue()
 
 
-def _frame(page: Figure, result: CaseResult, number: str, identify: bool) -> None:
+def _frame(page: Figure, result: CaseResult, number: int, count: int) -> None:
     head = f"cordgap {result.cordgap_version}    case {result.case.case_id}"
-    if identify and result.case.identity:
-        head += "    " + ", ".join(result.case.identity.values())
-    column = _Column(page, _MARGIN_MM, _PAGE_MM[0] - 2 * _MARGIN_MM, 8.0)
+    if number == 1:
+        head += "    surgeon's sheet"
+    column = Column(page, MARGIN_MM, WIDTH_MM, 8.0)
     column.text(label(head, 110), 7.5, color=GREY)
-    column.y = _PAGE_MM[1] - _MARGIN_MM - 5.0
+    column.y = PAGE_MM[1] - MARGIN_MM - 5.0
     column.text(" ".join(SAFETY_SENTENCES), 7.0, color=GREY)
     page.text(
-        1 - _MARGIN_MM / _PAGE_MM[0], 8.0 / _PAGE_MM[1], number,
+        1 - MARGIN_MM / PAGE_MM[0], 8.0 / PAGE_MM[1], f"page {number} of {count}",
         fontsize=7.0, color=GREY, ha="right", va="bottom",
     )  # fmt: skip
 
 
-def _axes(page: Figure, left: float, top: float, width: float, height: float) -> Any:
-    w, h = _PAGE_MM
-    return page.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+def _logo(page: Figure, picture: bytes) -> None:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as image:
+        pixels = image.convert("RGBA")
+    width, height = _LOGO_MM
+    ax = place_axes(page, PAGE_MM[0] - MARGIN_MM - width, 3.0, width, height)
+    ax.set_axis_off()
+    ax.imshow(pixels, aspect="equal")
+    ax.set_anchor("NE")
 
 
-def _surgeon(page: Figure, result: CaseResult) -> None:
-    """How many millimetres, where, and what is not known."""
+def _level(column: Column, result: CaseResult, size: float) -> None:
+    level = level_label(result, gap_level_mm(result.separation))
+    colour = VERMILION if level == LEVEL_NOT_IDENTIFIED else BLACK
+    column.text(level, size, weight="bold", color=colour)
+
+
+def _surgeon(page: Figure, result: CaseResult, identify: bool) -> None:
+    """The sheet: how many millimetres, which side, which level, and what is not known."""
     s = result.separation
-    top = _Column(page, _MARGIN_MM, _PAGE_MM[0] - 2 * _MARGIN_MM, 15.0)
-    top.text(answer_sentence(result), 15.0, weight="bold")
-    top.gap(2.0)
-    if s is not None:
-        top.text(method_words(s), 9.0)
-    level = level_label(result, gap_level_mm(s))
-    unnamed = level == LEVEL_NOT_IDENTIFIED
+    top = Column(page, MARGIN_MM, WIDTH_MM, TOP_MM + 2.0)
+    _identity(top, identity_lines(result, identify=identify))
+    sentence = answer_sentence(result)
+    top.text(sentence, 13.5 if len(sentence) < _LONG else 10.0, weight="bold")
     top.gap(1.0)
-    top.text(level, 11.0, weight="bold", color=VERMILION if unnamed else BLACK)
-    start = top.y + 8.0
-    plot_axial(_axes(page, _MARGIN_MM, start, 108.0, 108.0), result)
-    side = _Column(page, _MARGIN_MM + 114.0, 66.0, start - 1.0)
-    side.heading("Millimetres")
-    side.table(("", "mm"), _millimetres(s), (0.7, 0.3), 8.5)
-    if s is not None:
-        side.heading("Smallest gap by direction")
-        rows = [
-            (
-                x.name,
-                "> 20" if x.gap_mm is None else shown(x.gap_mm),
-                NO_NUMBER if x.deficit_mm is None else shown(x.deficit_mm),
-            )
-            for x in s.sextants
-        ]
-        side.table(("direction", "gap", "missing"), rows, (0.56, 0.18, 0.26), 8.5)
-        side.heading("Target closer to the cord than")
-        side.table(("", "cc"), _volumes(s), (0.7, 0.3), 8.5)
-    below = _Column(page, _MARGIN_MM, _PAGE_MM[0] - 2 * _MARGIN_MM, max(start + 124.0, side.y + 4))
-    below.heading("What this does not know")
-    for line in _UNKNOWN:
-        below.text(f"•  {line}", 9.0)
-    warnings = result.warnings
-    if warnings:
-        below.heading("Warnings")
-        _findings(below, warnings, 8.5)
-
-
-def _millimetres(s: Separation | None) -> list[tuple[str, str]]:
+    _level(top, result, 10.5)
     if s is None:
-        return [("required", NO_NUMBER)]
-    make = "make" if s.make_for is None else f"make, for {s.make_for.metric}"
+        plot_axial(place_axes(page, MARGIN_MM, top.y + 10.0, 108.0, 108.0), result)
+        below = Column(page, MARGIN_MM, WIDTH_MM, top.y + 134.0)
+    else:
+        top.text(method_words(s), 8.0)
+        below = _sides(page, result, s, top.y + 2.0)
+        below.text("Goal: " + goal_line(result), 8.5)
+    below.heading("What this does not know")
+    below.bullets(UNKNOWN, 8.0)
+    if result.warnings and below.has_room(3):
+        below.heading("Warnings")
+        below.bullets(_findings(result.warnings), 7.5)
+
+
+def _identity(column: Column, lines: Sequence[tuple[str, str | None]]) -> None:
+    """Patient, ID and date of birth beside each other, or lines to fill in."""
+    share = column.width / len(lines)
+    left, y = column.left, column.y
+    for i, (name, value) in enumerate(lines):
+        cell = Column(column.page, left + i * share, share - 4.0, y)
+        cell.text(f"{name}: {label(value or '', 34)}", 8.5)
+        if value is None:
+            start = cell.left + 2.0 + 1.9 * len(name)
+            cell.line(start, cell.left + cell.width, y + 4.0, BLACK)
+    column.y = y + 8.0
+
+
+def _sides(page: Figure, result: CaseResult, s: Separation, start: float) -> Column:
+    """Clock face, side and level list, volumes, and the planes with most to remove."""
+    clock = place_axes(page, MARGIN_MM, start + 6.0, 76.0, 76.0)
+    plot_clock(clock, result)
+    clock.set_title(clock.get_title(loc="left"), fontsize=8.5, loc="left")
+    side = Column(page, MARGIN_MM + 82.0, WIDTH_MM - 82.0, start)
+    side.heading("Side and level")
     rows = [
-        (make, shown(s.make_mm)),
-        ("estimate", shown(s.required_separation_mm)),
-        (interval_words(s), shown_range(s.interval_mm)),
-        (f"now, from {role_word(s.cord_role)}", shown(s.separation_mm)),
+        (
+            x.name + ("" if x.reachable else " (not cleared)"),
+            "> 20" if x.gap_mm is None else shown(x.gap_mm),
+            shown(x.deficit_mm),
+            shown(x.resection_cc, 2),
+            shown(x.level_mm),
+        )
+        for x in s.sextants
     ]
-    if s.separation_to_thecal_sac_mm is not None:
-        rows.append(("now, from thecal sac", shown(s.separation_to_thecal_sac_mm)))
-    rows.append(("to be added", shown(s.additional_mm)))
-    return rows
-
-
-def _volumes(s: Separation) -> list[tuple[str, str]]:
-    rows = [
-        (f"{shown(s.required_separation_mm, 1, 'mm')} (estimate)", shown(s.resection_cc)),
-        ("of it inside the canal", shown(s.resection_inside_canal_cc)),
+    head = ("side", "now [mm]", "missing [mm]", "remove [cc]", "at z [mm]")
+    side.table(head, rows, (0.36, 0.16, 0.18, 0.16, 0.14), 7.5)
+    binding = binding_words(result)
+    side.gap(1.0)
+    side.text(binding[0].upper() + binding[1:], 7.5)
+    if s.in_the_way:
+        side.text(_in_the_way(s), 7.5, weight="bold", color=VERMILION)
+    volumes = [
+        (x.words, shown(x.all_cc, 2), shown(x.inside_cc, 2), shown(x.outside_cc, 2))
+        for x in volume_rows(s)
     ]
-    if s.make_mm is not None:
-        rows.append((f"{shown(s.make_mm, 1, 'mm')} (make)", shown(volume_at_make_cc(s))))
-    return rows
+    units = ("", "in all [cc]", "inside canal", "outside")
+    if volumes:
+        side.heading("Target closer to the cord than")
+        side.table(units, volumes, (0.36, 0.22, 0.24, 0.18), 7.5)
+    planes = max(start + 84.0, side.y) + 10.0
+    height = min(_PLANES_MM, BOTTOM_MM - planes - _BELOW_PLANES_MM)
+    if s.worst_levels_mm:
+        plot_levels(place_axes(page, MARGIN_MM, planes, WIDTH_MM, height), result)
+    else:
+        left = MARGIN_MM + 0.5 * (WIDTH_MM - height)
+        plot_axial(place_axes(page, left, planes, height, height), result)
+    return Column(page, MARGIN_MM, WIDTH_MM, planes + height + 12.0)
 
 
-def _findings(column: _Column, findings: Sequence[Any], size: float) -> None:
-    for number, finding in enumerate(findings):
-        text = f"{finding.code}: {finding.message}"
-        if not column.has_room(3, size):
-            left = len(findings) - number
-            column.text(f"and {left} more: see report.html", size, style="italic", color=GREY)
-            return
-        column.text(f"•  {text}", size)
+def _in_the_way(s: Separation) -> str:
+    words = ", ".join(f"{x.name} ({shown(x.gap_mm, 1, 'mm')} from the cord)" for x in s.in_the_way)
+    return f"In the way, cannot be cleared: {words}"
+
+
+def _findings(findings: Sequence[Finding]) -> list[str]:
+    return [f"{x.code}: {x.message}" for x in findings]
 
 
 def _where(page: Figure, result: CaseResult) -> None:
-    """The map, the planes with most to remove, and what an achieved separation allows."""
+    """The plane through the smallest gap, the map, and what an achieved separation allows."""
     s = result.separation
-    width = _PAGE_MM[0] - 2 * _MARGIN_MM
-    top = _Column(page, _MARGIN_MM, width, 15.0)
+    top = Column(page, MARGIN_MM, WIDTH_MM, TOP_MM)
     top.text("Where, and what could be given", 13.0, weight="bold")
     top.gap(1.0)
-    level = level_label(result, gap_level_mm(s))
-    unnamed = level == LEVEL_NOT_IDENTIFIED
-    top.text(level, 10.0, weight="bold", color=VERMILION if unnamed else BLACK)
-    binding = binding_words(result)
-    top.text(binding[0].upper() + binding[1:], 8.5)
-    if s is not None and s.in_the_way:
-        words = ", ".join(
-            f"{x.name} ({shown(x.gap_mm, 1, 'mm')} from the cord)" for x in s.in_the_way
-        )
-        top.text(f"In the way, cannot be cleared: {words}", 8.5, weight="bold", color=VERMILION)
-    start = top.y + 17.0
-    plot_map(_axes(page, _MARGIN_MM + 14.0, start, 168.0, 54.0), result)
+    _level(top, result, 10.0)
+    start = top.y + 7.0
+    if s is not None:
+        plot_axial(place_axes(page, MARGIN_MM + 48.0, start, 84.0, 84.0), result)
+        start += 84.0 + 20.0
+    plot_map(place_axes(page, MARGIN_MM + 14.0, start + 6.0, 168.0, 54.0), result)
     for ax in page.axes:
         ax.set_title(ax.get_title(loc="left").split("\n")[0], fontsize=8.5, loc="left")
-    start += 54.0 + 40.0
-    plot_levels(_axes(page, _MARGIN_MM, start, width, 57.0), result)
-    below = _Column(page, _MARGIN_MM, width, start + 57.0 + 11.0)
-    if s is None:
-        return
-    _highest(below, s)
+    if s is not None:
+        _highest(Column(page, MARGIN_MM, WIDTH_MM, start + 60.0 + 26.0), s)
 
 
 def _fraction_head(x: HighestDose) -> str:
@@ -296,7 +252,7 @@ def _fraction_head(x: HighestDose) -> str:
     return f"{fraction_words(x)} ({limit})"
 
 
-def _highest(column: _Column, s: Separation) -> None:
+def _highest(column: Column, s: Separation) -> None:
     table = highest_by_separation(s)
     column.heading("Highest dose [Gy] that an achieved separation allows")
     if not table:
@@ -323,11 +279,11 @@ def _highest(column: _Column, s: Separation) -> None:
             column.text(note, 7.0, color=GREY)
 
 
-def _physicist(page: Figure, result: CaseResult) -> None:
-    """Doses, constraints with sources, the curve, goals, schedules, findings, versions."""
-    s = result.separation
-    plot_dvh(_axes(page, _MARGIN_MM + 8.0, 20.0, 80.0, 56.0), result)
-    plot_separation(_axes(page, _MARGIN_MM + 106.0, 20.0, 74.0, 56.0), result)
+def _physicist(pages: list[Figure], result: CaseResult, extras: Extras) -> None:
+    """Doses, constraints with sources, goals, methods, schedules, findings, versions, notes."""
+    s, page = result.separation, pages[-1]
+    plot_dvh(place_axes(page, MARGIN_MM + 8.0, 20.0, 80.0, 56.0), result)
+    plot_separation(place_axes(page, MARGIN_MM + 106.0, 20.0, 74.0, 56.0), result)
     for ax in page.axes:
         ax.set_title(ax.get_title(loc="left").split(":")[0].split(" against")[0], fontsize=8.5)
         ax.tick_params(labelsize=7)
@@ -337,7 +293,30 @@ def _physicist(page: Figure, result: CaseResult) -> None:
         if legend is not None:
             for text in legend.get_texts():
                 text.set_fontsize(6.0)
-    body = _Column(page, _MARGIN_MM, _PAGE_MM[0] - 2 * _MARGIN_MM, 108.0)
+    body = Column(page, MARGIN_MM, WIDTH_MM, 108.0, pages=pages)
+    _constraints(body, result)
+    if s is not None:
+        _goals(body, s)
+        _methods(body, s)
+        _schedules(body, s)
+    _doses(body, result)
+    body.heading(f"Integrity: input {result.input_verdict}")
+    body.bullets(_findings(result.findings) or ["no findings"], 6.5)
+    if result.reirradiation is None:
+        _risk(body, result, 6.5)
+    body.heading("Method, inputs and versions")
+    if s is not None:
+        body.text(method_words(s), 6.5)
+    _provenance(body, result)
+    if extras.metadata:
+        body.heading("Metadata")
+        body.table(("name", "value"), list(extras.metadata.items()), (0.3, 0.7), 7.5)
+    if extras.notes:
+        body.heading("Notes")
+        body.text(extras.notes, 8.0)
+
+
+def _constraints(body: Column, result: CaseResult) -> None:
     body.heading(f"Constraints ({result.protocol.id}), dose as exported")
     body.table(
         ("verdict", "structure", "metric", "value", "limit", "cord+margin", "source"),
@@ -346,7 +325,8 @@ def _physicist(page: Figure, result: CaseResult) -> None:
                 row.verdict + (", within uncertainty" if row.within_uncertainty else ""),
                 label(row.roi_name or role_word(row.structure), 24),
                 row.metric_evaluated + (f" ({row.segment})" if row.segment else ""),
-                shown(row.value, 2)
+                ("≥ " if row.bound else "")
+                + shown(row.value, 2)
                 + (f" ± {shown(row.plus_minus, 2)}" if row.plus_minus is not None else ""),
                 f"{row.limit:g} {row.unit}",
                 NO_NUMBER
@@ -359,27 +339,16 @@ def _physicist(page: Figure, result: CaseResult) -> None:
         (0.10, 0.14, 0.13, 0.12, 0.07, 0.13, 0.31),
         6.5,
     )
-    if s is not None:
-        _goals_and_schedules(body, s)
-    if result.reirradiation is None:
-        _risk(body, result, 6.5)
-    body.heading("Findings")
-    if result.findings:
-        _findings(body, result.findings, 6.5)
-    else:
-        body.text("none", 6.5)
-    body.heading("Inputs and settings")
-    _provenance(body, result)
 
 
-def _goals_and_schedules(body: _Column, s: Separation) -> None:
+def _goals(body: Column, s: Separation) -> None:
     body.heading(f"Coverage of {label(s.target_roi_name)}, and the separation each goal needs")
     body.table(
         ("now", "goal", "value", "mm", "interval", "method, reason"),
         [
             (
                 coverage_verdict(g.verdict) + (", headline" if g.headline else ""),
-                f"{g.metric} ≥ {g.at_least:g}",
+                f"{coverage_name(g)} ≥ {g.at_least:g}",
                 shown(g.value),
                 shown(g.required_separation_mm),
                 shown_range(g.interval_mm),
@@ -390,12 +359,35 @@ def _goals_and_schedules(body: _Column, s: Separation) -> None:
         (0.13, 0.15, 0.07, 0.06, 0.09, 0.50),
         6.5,
     )
+
+
+def _methods(body: Column, s: Separation) -> None:
+    """What each estimator says, or why it does not apply."""
+    body.heading("What each method says")
+    body.table(
+        ("method", "mm", "interval", "applies", "why, why not"),
+        [
+            (
+                m.method + (", used" if m.used else ""),
+                shown(m.required_separation_mm),
+                shown_range(m.interval_mm),
+                "yes" if m.applies else "no",
+                m.reason or ("asks for too much as a rule: a bound" if m.bound else ""),
+            )
+            for m in s.methods
+        ],
+        (0.22, 0.06, 0.09, 0.08, 0.55),
+        6.5,
+    )
+
+
+def _schedules(body: Column, s: Separation) -> None:
     body.heading("Required separation if the plan is scaled to another schedule")
     body.table(
         ("schedule", "limit", "row", "mm", "interval", "question, reason"),
         [
             (
-                prescription_words_of(x.dose_gy, x.fractions),
+                f"{x.dose_gy:g} Gy in {x.fractions}",
                 NO_NUMBER
                 if x.limit is None
                 else f"{shown(x.limit, 1, 'Gy')}{'*' if x.derived_from else ''}",
@@ -411,12 +403,30 @@ def _goals_and_schedules(body: _Column, s: Separation) -> None:
     )
 
 
-def prescription_words_of(dose_gy: float, fractions: int) -> str:
-    """Return a schedule in a few characters."""
-    return f"{dose_gy:g} Gy in {fractions}"
+def _doses(body: Column, result: CaseResult) -> None:
+    """Volume and dose of every structure."""
+    body.heading("Dose and volume of every structure")
+    body.table(
+        ("structure", "volume [cc]", "min [Gy]", "mean [Gy]", "max [Gy]", "status"),
+        [
+            (
+                label(x.structure.roi_name, 48),
+                shown(x.volume_cc, 2),
+                *(
+                    (NO_NUMBER,) * 3
+                    if x.dvh is None
+                    else (shown(v, 2) for v in (x.dvh.min_gy, x.dvh.mean_gy, x.dvh.max_gy))
+                ),
+                ": ".join(part for part in (x.status, x.reason) if part),
+            )
+            for x in result.structures
+        ],
+        (0.28, 0.10, 0.09, 0.09, 0.09, 0.35),
+        6.5,
+    )
 
 
-def _provenance(body: _Column, result: CaseResult) -> None:
+def _provenance(body: Column, result: CaseResult) -> None:
     settings = result.settings
     body.text(
         f"cordgap {result.cordgap_version}; {prescription_words(result.prescription)}; "
@@ -426,17 +436,21 @@ def _provenance(body: _Column, result: CaseResult) -> None:
         6.5,
     )
     for file in result.case.inputs:
-        if file.kind == "ct" or not body.has_room(2, 6.5):
+        if file.kind == "ct":
             continue
         body.text(f"{file.kind.upper()} {file.sop_instance_uid}", 6.5)
         body.text(f"    sha256 {file.sha256 or 'not known'}", 6.5)
+    image = "CT, for the pictures alone" if result.case.image is not None else "no CT"
+    body.text(
+        f"{image}; frame of reference {result.case.frame_of_reference_uid or 'not known'}", 6.5
+    )
 
 
-def _previous(page: Figure, result: CaseResult) -> None:
+def _previous(pages: list[Figure], result: CaseResult) -> None:
     """Previous radiation and what is left, and the risk in words."""
-    found, width = result.reirradiation, _PAGE_MM[0] - 2 * _MARGIN_MM
+    found, page = result.reirradiation, pages[-1]
     assert found is not None
-    body = _Column(page, _MARGIN_MM, width, 15.0)
+    body = Column(page, MARGIN_MM, WIDTH_MM, TOP_MM, pages=pages)
     body.text("Previous radiation: what is left", 13.0, weight="bold")
     body.gap(1.0)
     where = found.on.roi_name
@@ -450,9 +464,10 @@ def _previous(page: Figure, result: CaseResult) -> None:
     body.heading("Conditions, to be met together")
     for condition in found.conditions:
         body.text(f"•  {condition_verdict(condition)}: {condition_words(condition)}", 8.0)
-    start = body.y + 8.0
-    plot_sum_dvh(_axes(page, _MARGIN_MM + 10.0, start, 76.0, 56.0), found)
-    plot_levels_eqd2(_axes(page, _MARGIN_MM + 104.0, start, 74.0, 56.0), found)
+    body.turn(26)
+    page, start = body.page, body.y + 8.0
+    plot_sum_dvh(place_axes(page, MARGIN_MM + 10.0, start, 76.0, 56.0), found)
+    plot_levels_eqd2(place_axes(page, MARGIN_MM + 104.0, start, 74.0, 56.0), found)
     body.y = start + 68.0
     body.heading(f"Levels of {label(found.cord.roi_name)} with most dose [Gy EQD2]")
     for line in level_lines(found):
@@ -463,13 +478,10 @@ def _previous(page: Figure, result: CaseResult) -> None:
     _risk(body, result, 7.5)
 
 
-def _risk(body: _Column, result: CaseResult, size: float) -> None:
+def _risk(body: Column, result: CaseResult, size: float) -> None:
     """The region of risk with its caveat, beside what was seen."""
     for number, line in enumerate(risk_lines(result.risk)):
         if number == 0:
             body.heading(line[0].upper() + line[1:])
-        elif body.has_room(3, size):
+        elif body.turn(3, size):
             body.text(f"•  {line.strip()}", size)
-
-
-_PAGES = (_surgeon, _where, _physicist)

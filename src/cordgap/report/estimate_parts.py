@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cordgap.report.numbers import MM_DIGITS, rounded, rounded_all, rounded_pair
+from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import Document
 
 if TYPE_CHECKING:
-    from cordgap.separation.result import Erosion, MethodRow
+    from cordgap.separation.result import Erosion, MethodRow, TargetLeft
 
 
 def method_part(row: MethodRow) -> Document:
@@ -42,4 +42,14 @@ def erosion_part(erosion: Erosion | None) -> Document | None:
         "published_plus_minus_gy_per_mm": PUBLISHED_PLUS_MINUS,
         "in_published_band": erosion.in_published_band,
         "reason": reason,
+    }
+
+
+def target_left_part(left: TargetLeft) -> Document:
+    """Return the DVH of the target left at each separation, dose as planned."""
+    return {
+        "separation_mm": rounded_all(left.separation_mm, MM_DIGITS),
+        "dose_gy": rounded_all(left.dose_gy),
+        "volume_cc": [rounded_all(row, CC_DIGITS) for row in left.volume_cc],
+        "reason": None if left.dose_gy.size else "no dose at the target",
     }

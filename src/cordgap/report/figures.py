@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from cordgap.dvh.metrics import parse_metric
 from cordgap.dvh.structures import StructureResult
 from cordgap.limits.constraint import ConstraintResult
 from cordgap.report.axial import Artists, plot_axial, plot_levels
+from cordgap.report.clock import plot_clock
 from cordgap.report.files import write_file
 from cordgap.report.numbers import shown, shown_range
 from cordgap.report.sentence import (
@@ -48,6 +49,7 @@ __all__ = [
     "draw_figure",
     "figure_bytes",
     "plot_axial",
+    "plot_clock",
     "plot_dvh",
     "plot_levels",
     "plot_map",
@@ -58,7 +60,8 @@ __all__ = [
 _MOST_CURVES = 9
 # Less volume than this is the round-off of a histogram, not a part of the structure.
 _EMPTY_PERCENT = 1e-7
-_FOOTER = "cordgap {version}, case {case}. Research and second-check use only. {level}."
+# Characters of the footer that fit on an inch.
+_FOOTER_CHARACTERS = 18
 
 
 def plot_dvh(ax: Axes, result: CaseResult) -> Artists:
@@ -70,7 +73,7 @@ def plot_dvh(ax: Axes, result: CaseResult) -> Artists:
         ``curves`` and ``limits``; the x position of a limit marker is the limit, or the dose of a
         volume metric.
     """
-    chosen = _dvh_structures(result)
+    chosen = dvh_structures(result)
     curves, names = [], []
     used: dict[str, int] = {}
     for item in chosen:
@@ -87,7 +90,7 @@ def plot_dvh(ax: Axes, result: CaseResult) -> Artists:
     limits, limit_names = [], []
     by_name = {s.structure.roi_name: s for s in chosen}
     for row in result.constraints:
-        point = _limit_point(row, by_name.get(row.roi_name or ""))
+        point = limit_point(row, by_name.get(row.roi_name or ""))
         if point is None:
             continue
         role = by_name[row.roi_name or ""].structure.role
@@ -111,7 +114,8 @@ def plot_dvh(ax: Axes, result: CaseResult) -> Artists:
     return {"curves": curves, "limits": limits}
 
 
-def _dvh_structures(result: CaseResult) -> list[StructureResult]:
+def dvh_structures(result: CaseResult) -> list[StructureResult]:
+    """Return what a histogram shows: cord, target, what has a limit, then the other roles."""
     cord = result.cord.structure if result.cord else None
     target = result.target.structure if result.target else None
     limited = {row.roi_name for row in result.constraints if row.value is not None}
@@ -128,7 +132,7 @@ def _dvh_structures(result: CaseResult) -> list[StructureResult]:
     return sorted(shown_here, key=rank)[:_MOST_CURVES]
 
 
-def _limit_point(row: ConstraintResult, item: StructureResult | None) -> tuple[float, float] | None:
+def limit_point(row: ConstraintResult, item: StructureResult | None) -> tuple[float, float] | None:
     """Where a limit stands in the histogram: dose in Gy, volume in %."""
     if item is None or item.dvh is None:
         return None
@@ -355,6 +359,7 @@ _PLOTS: dict[str, tuple[Callable[[Axes, CaseResult], Any], tuple[float, float]]]
     "separation": (plot_separation, (7.2, 5.0)),
     "map": (plot_map, (7.2, 5.8)),
     "levels": (plot_levels, (13.2, 5.6)),
+    "clock": (plot_clock, (4.6, 5.0)),
 }
 FIGURE_NAMES = tuple(_PLOTS)
 # Drawn only where scenarios were asked for.
@@ -379,18 +384,27 @@ def draw_figure(name: str, result: CaseResult) -> Figure:
         else:
             _PLOTS[name][0](figure.add_subplot(), result)
         level = level_label(result, gap_level_mm(result.separation))
-        kind = " EFFECTIVE dose, not absorbed dose." if dose_type_words(result.case) else ""
-        figure.supxlabel(
-            _FOOTER.format(
-                version=result.cordgap_version,
-                case=label(result.case.case_id),
-                level=label(level, 60),
-            )
-            + kind,
-            fontsize=7,
-            color=GREY,
-        )
+        kind = "EFFECTIVE dose, not absorbed dose." if dose_type_words(result.case) else ""
+        parts = [
+            f"cordgap {result.cordgap_version}, case {label(result.case.case_id)}.",
+            "Research and second-check use only.",
+            f"{label(level, 60)}.",
+            *([kind] if kind else []),
+        ]
+        words = _filled(parts, int(size[0] * _FOOTER_CHARACTERS))
+        figure.supxlabel(words, fontsize=7, color=GREY)
     return figure
+
+
+def _filled(parts: Sequence[str], most: int) -> str:
+    """Put sentences into lines; none is broken."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 1 + len(part) <= most:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:

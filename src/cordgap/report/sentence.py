@@ -23,6 +23,7 @@ from cordgap.separation.result import (
     Question,
     Schedule,
     Separation,
+    Sextant,
     Verdict,
 )
 
@@ -95,14 +96,18 @@ def answer_sentence(result: CaseResult) -> str:
             f"Make {make} {between} to reach {goal.metric} ≥ {goal.at_least:g} (estimate "
             f"{reach[0]}, {interval_words(s)} {reach[1]}) {schedule}; without that, with the "
             f"coverage that the plan has now, {shown(goal.value)}: "
-            f"{shown(s.required_separation_mm)} ({shown_range(s.interval_mm)}); {now}{_volume(s)}."
+            f"{shown(s.required_separation_mm)} ({shown_range(s.interval_mm)}); "
+            f"{now}{_volume(s)}{_place(result, s)}."
         )
-    return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}."
+    return f"Make {make} {between} ({estimate}) {schedule}; {now}{_volume(s)}{_place(result, s)}."
 
 
 def _sextants(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
-    return f"the {listed} sextant{'s' if len(names) > 1 else ''}"
+    return f"the {_listed(names)} sextant{'s' if len(names) > 1 else ''}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
 def _now(s: Separation) -> str:
@@ -121,6 +126,42 @@ def _volume(s: Separation) -> str:
     if whole is not None:
         text += f", {shown(whole, 1, 'cc')} closer than {shown(s.make_mm, 1, 'mm')}"
     return text
+
+
+def _place(result: CaseResult, s: Separation) -> str:
+    """Level, where one is named, and sides on which the target is closer than the estimate."""
+    names = [x.name for x in s.sextants if x.reachable and x.deficit_mm and _prints(x)]
+    if not names:
+        return ""
+    sides = "all round" if len(names) == len(s.sextants) else _listed(_both_sides(names))
+    spans = [x.z_mm for x in s.binding_levels]
+    levels = dict.fromkeys(
+        name
+        for name, low, high in _named_levels(result)
+        if any(low <= b and high >= a for a, b in spans)
+    )
+    # Without a volume before it the place has to say what lies there.
+    what = (
+        "" if s.resection_cc is not None else f"closer than {shown(s.required_separation_mm)} mm: "
+    )
+    return f"; {what}{', '.join(levels)}{' ' if levels else ''}{sides}"
+
+
+def _prints(x: Sextant) -> bool:
+    """Whether something is to be removed in a sextant that does not print as 0.00 cc."""
+    return x.resection_cc is None or shown(x.resection_cc, 2) != "0.00"
+
+
+def _both_sides(names: Sequence[str]) -> list[str]:
+    """Put a left and a right sextant of one kind together."""
+    found = []
+    for name in names:
+        side, _, kind = name.partition(" ")
+        if side == "left" and f"right {kind}" in names:
+            found.append(f"{kind} on both sides")
+        elif side != "right" or f"left {kind}" not in names:
+            found.append(name)
+    return found
 
 
 def volume_at_make_cc(s: Separation) -> float | None:
@@ -175,16 +216,29 @@ def level_label(result: CaseResult, z_mm: float | None) -> str:
     """Return the vertebral level at ``z_mm``, if ``--level`` or a vertebra ROI names it."""
     if z_mm is None:
         return LEVEL_NOT_IDENTIFIED
-    named = [n for n, a, b in result.settings.levels if min(a, b) <= z_mm <= max(a, b)]
     source = "--level"
+    named = [n for n, low, high in _given_levels(result) if low <= z_mm <= high]
     if not named:
         source = "vertebra contour"
-        named = [
-            s.roi_name
-            for s in result.case.structures
-            if s.role == "vertebra" and s.planes and s.z_mm[0] <= z_mm <= s.z_mm[-1]
-        ]
+        named = [n for n, low, high in _contoured_levels(result) if low <= z_mm <= high]
     return f"Level {', '.join(named)} (from {source})" if named else LEVEL_NOT_IDENTIFIED
+
+
+Span = tuple[str, float, float]
+
+
+def _given_levels(result: CaseResult) -> list[Span]:
+    return [(n, min(a, b), max(a, b)) for n, a, b in result.settings.levels]
+
+
+def _contoured_levels(result: CaseResult) -> list[Span]:
+    found = (s for s in result.case.structures if s.role == "vertebra" and s.planes)
+    return [(s.roi_name, float(s.z_mm[0]), float(s.z_mm[-1])) for s in found]
+
+
+def _named_levels(result: CaseResult) -> list[Span]:
+    """Levels with a name: those that the user gives, else those that are contoured."""
+    return _given_levels(result) or _contoured_levels(result)
 
 
 def gap_level_mm(s: Separation | None) -> float | None:

@@ -109,12 +109,20 @@ def _curve(document: Document) -> Sheet:
     points = separation["curve"] if separation else []
     names = list(points[0]["metrics"]) if points else []
     return (
-        ("question", "separation_mm", "resection_cc", "cord_gy", *names),
+        (
+            "question",
+            "separation_mm",
+            "resection_cc",
+            "resection_inside_canal_cc",
+            "cord_gy",
+            *names,
+        ),
         (
             (
                 p["question"],
                 p["separation_mm"],
                 p["resection_cc"],
+                p["resection_inside_canal_cc"],
                 p["cord_gy"],
                 *p["metrics"].values(),
             )

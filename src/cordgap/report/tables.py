@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cordgap._version import __version__
 from cordgap.case.case import Case, InputFile
 from cordgap.errors import SAFETY_SENTENCES, CordgapError, Finding, verdict_of
-from cordgap.report.estimate_parts import erosion_part, method_part
+from cordgap.report.estimate_parts import erosion_part, method_part, target_left_part
 from cordgap.report.files import words_of
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import (
@@ -304,7 +304,8 @@ def _no_separation(reason: str) -> Document:
         "penetration_mm", "separation_to_thecal_sac_mm", "closest_cord_point_mm",
         "closest_target_point_mm", "required_separation_mm", "interval_mm", "interval_covers",
         "additional_mm", "make_mm", "make_for_metric", "resection_cc",
-        "resection_inside_canal_cc", "map", "everywhere_mm", "everywhere_interval_mm",
+        "resection_inside_canal_cc", "map", "target_left", "everywhere_mm",
+        "everywhere_interval_mm",
     )  # fmt: skip
     empty: Document = {"cord_goals": [], "coverage_goals": [], "methods": [], "jakubovic": None}
     empty |= dict.fromkeys(absent)
@@ -389,12 +390,14 @@ def _separation(result: CaseResult, s: Separation) -> Document:
             {
                 "separation_mm": rounded(p.separation_mm, MM_DIGITS),
                 "resection_cc": rounded(p.resection_cc, CC_DIGITS),
+                "resection_inside_canal_cc": rounded(p.resection_inside_canal_cc, CC_DIGITS),
                 "question": p.question,
                 "cord_gy": rounded(p.cord_gy),
                 "metrics": {name: rounded(value) for name, value in p.metrics.items()},
             }
             for p in s.curve
         ],
+        "target_left": target_left_part(s.target_left),
         "jakubovic": erosion_part(s.erosion),
         "map": gap_map_part(s.map, _far()),
         "sextants": [sextant_part(x, _far()) for x in s.sextants],

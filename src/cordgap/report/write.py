@@ -10,6 +10,7 @@ from cordgap.report.document import document_pdf
 from cordgap.report.figures import FIGURE_NAMES, SCENARIO_FIGURE, draw_figure, figure_bytes
 from cordgap.report.files import unwritable, write_files
 from cordgap.report.page import page_html
+from cordgap.report.sheet import Extras
 from cordgap.report.sheets import csv_texts
 from cordgap.report.tables import analysis_document, to_json
 
@@ -21,6 +22,7 @@ def write_all(
     folder: str | Path,
     *,
     identify: bool = False,
+    extras: Extras | None = None,
     more: Callable[[Contents], Contents] | None = None,
 ) -> list[Path]:
     """Write result.json, report.html, report.pdf, the CSV files and figures/.
@@ -32,6 +34,8 @@ def write_all(
         Made if it is not there; files of the same names are replaced.
     identify : bool
         Whether the patient's identity is written into JSON, page and PDF.
+    extras : Extras, optional
+        Notes, logo and metadata for the PDF.
     more : callable, optional
         Makes further files from those of the report; the folder gets all of them, or none.
 
@@ -58,7 +62,7 @@ def write_all(
         contents[f"figures/{name}.svg"] = drawn[name]
         contents[f"figures/{name}.png"] = figure_bytes(figure, "png")
     contents["report.html"] = page_html(result, identify=identify, figures=drawn)
-    contents["report.pdf"] = document_pdf(result, identify=identify)
+    contents["report.pdf"] = document_pdf(result, identify=identify, extras=extras)
     if more is not None:
         contents |= more(contents)
     try:

@@ -22,6 +22,7 @@ from cordgap.separation.highest import highest_doses
 from cordgap.separation.methods import NO_PRESCRIPTION, compare_methods
 from cordgap.separation.plan import Plan
 from cordgap.separation.reach import clear_only
+from cordgap.separation.remaining import remaining_by_step
 from cordgap.separation.resect import resection_inside_cc
 from cordgap.separation.result import (
     SEXTANTS,
@@ -32,10 +33,12 @@ from cordgap.separation.result import (
     Method,
     Separation,
     SeparationStatus,
+    TargetLeft,
 )
 from cordgap.separation.schedules import (
     QUESTIONS,
     binding_constraint,
+    curve_steps,
     schedule_table,
     separation_curve,
 )
@@ -108,6 +111,7 @@ def estimate_separation(
         by_sextant = anatomy.cells.resection_by_sextant_cc(required)
         if anatomy.canal is not None:
             inside = resection_inside_cc(anatomy.cells, required, anatomy.canal)
+    remaining = remaining_by_step(anatomy.cells, curve_steps(max_mm), canal=anatomy.canal)
     make_for = None if interval is None else _missed_goal(rows, chosen, interval)
     overlap = _overlap(anatomy, findings)
     gaps = _with_deficit(anatomy.map, required)
@@ -150,7 +154,8 @@ def estimate_separation(
         resection_inside_canal_cc=inside,
         status="not reachable" if in_the_way else _status(estimate, present),
         reason=estimate.reason,
-        curve=separation_curve(anatomy, plan, chosen, max_mm),
+        curve=separation_curve(anatomy, plan, chosen, remaining, bound_mm=reach.bound_mm),
+        target_left=TargetLeft(remaining.separation_mm, *remaining.edges()),
         erosion=erode(anatomy, plan.prescription),
         map=gaps,
         sextants=summarise_sextants(gaps, by_sextant, reach.names),

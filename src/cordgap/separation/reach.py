@@ -35,6 +35,11 @@ class Reach:
     names: tuple[str, ...]
     staying: tuple[InTheWay, ...]
 
+    @property
+    def bound_mm(self) -> float:
+        """Distance to the cord of what cannot be cleared; infinite where nothing stays."""
+        return self.staying[0].gap_mm if self.staying else float("inf")
+
     def estimate(self, ask: Callable[[Anatomy], Estimate]) -> tuple[Estimate, tuple[InTheWay, ...]]:
         """Ask for a separation within reach; also what stands in the way where there is none."""
         cleared = ask(self.cleared)

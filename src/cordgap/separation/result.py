@@ -113,9 +113,22 @@ class CurvePoint:
 
     separation_mm: float
     resection_cc: float | None
+    resection_inside_canal_cc: float | None
     question: Question
     cord_gy: float | None
     metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetLeft:
+    """Cumulative DVHs of T(s), dose as planned: ``volume_cc`` has shape (steps, doses).
+
+    Without a dose ``dose_gy`` is empty.
+    """
+
+    separation_mm: FloatArray
+    dose_gy: FloatArray
+    volume_cc: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +275,7 @@ class Separation:
     status: SeparationStatus
     reason: str | None
     curve: tuple[CurvePoint, ...]
+    target_left: TargetLeft
     erosion: Erosion | None
     map: GapMap
     sextants: tuple[Sextant, ...]

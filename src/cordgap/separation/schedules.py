@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cordgap.dvh.metrics import Goal, parse_metric
 from cordgap.limits.constraint import Constraint
@@ -16,6 +17,7 @@ from cordgap.separation.falloff import Falloff
 from cordgap.separation.methods import NEAR_MAXIMA_GY
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.reach import Reach
+from cordgap.separation.remaining import Remaining
 from cordgap.separation.result import (
     CordGoal,
     CurvePoint,
@@ -25,7 +27,7 @@ from cordgap.separation.result import (
     Schedule,
 )
 
-CURVE_STEP_MM = 0.5
+CURVE_STEP_MM = 0.25
 CURVE_METRICS = tuple(parse_metric(m) for m in ("D95%[Gy]", "D98%[Gy]", "DC0.035cc[Gy]"))
 # The schedules a tumour board asks about: total dose in Gy, fractions.
 SCHEDULES = (
@@ -40,31 +42,43 @@ QUESTIONS: dict[Method, Question] = {
 }
 
 
+def curve_steps(max_mm: float) -> NDArray[np.float64]:
+    """Separations of the curve: every 0.25 mm from 0."""
+    steps: NDArray[np.float64] = np.arange(0.0, max_mm + CURVE_STEP_MM / 2, CURVE_STEP_MM)
+    return steps
+
+
 def separation_curve(
-    anatomy: Anatomy, plan: Plan, method: Method, max_mm: float
+    anatomy: Anatomy, plan: Plan, method: Method, remaining: Remaining, *, bound_mm: float = np.inf
 ) -> tuple[CurvePoint, ...]:
-    """Coverage of T(s) as planned, and the cord dose under the chosen method, for each s."""
-    steps = [float(s) for s in np.arange(0.0, max_mm + CURVE_STEP_MM / 2, CURVE_STEP_MM)]
-    whole = anatomy.knows_resection
-    removed = [anatomy.cells.resection_cc(s) if whole else None for s in steps]
+    """Coverage of T(s) as planned, and the cord dose under the chosen method, for each s.
+
+    Target that cannot be cleared stays at ``bound_mm``: beyond, the cord dose falls no further.
+    """
+    whole, inside = anatomy.knows_resection, remaining.removed_inside_cc
+    removed = [
+        (float(s), float(cc) if whole else None, float(inside[i]) if whole and inside is not None
+         else None)
+        for i, (s, cc) in enumerate(zip(remaining.separation_mm, remaining.removed_cc, strict=True))
+    ]  # fmt: skip
     points: list[CurvePoint] = []
     binding = next((limit for limit in plan.limits if limit.id == binding_constraint(plan)), None)
     if plan.target_dvh is not None:
         cord = None if binding is None else binding.near_maximum_gy
-        for s, cc in zip(steps, removed, strict=True):
-            remaining = anatomy.cells.remaining_dvh(s)
+        for i, (s, cc, within) in enumerate(removed):
+            left = remaining.dvh(i)
             metrics = {
-                str(m): None if remaining is None else m.evaluate(remaining, plan.rx_gy).value
+                str(m): None if left is None else m.evaluate(left, plan.rx_gy).value
                 for m in CURVE_METRICS
             }
-            points.append(CurvePoint(s, cc, "as planned", cord, metrics))
+            points.append(CurvePoint(s, cc, within, "as planned", cord, metrics))
     falloff = _predicted(anatomy, plan, binding, method)
     if falloff is not None:
         unknown: dict[str, float | None] = {str(m): None for m in CURVE_METRICS}
         question = QUESTIONS[method]
         points.extend(
-            CurvePoint(s, cc, question, falloff.cord_dose_gy(s), unknown)
-            for s, cc in zip(steps, removed, strict=True)
+            CurvePoint(s, cc, within, question, falloff.cord_dose_gy(min(s, bound_mm)), unknown)
+            for s, cc, within in removed
         )
     return tuple(points)
 
