@@ -136,7 +136,7 @@ def readout(answer: Document, steps: Sequence[float], *, at_least: bool = False)
                     lambda p: _dose(p, limit, at_least),
                 )
             )
-    rx_gy = answer["prescription"]["dose_gy"]
+    rx_gy = _rx_gy(answer)
     for metric in next(iter(planned.values()))["metrics"] if planned else ():
         label = f"{metric.replace('[Gy]', '')} of what is left, dose as planned"
         rows.append(_row(metric, label, planned, steps, lambda p, m=metric: _coverage(p, m, rx_gy)))
@@ -210,11 +210,18 @@ def _dose(point: Point, limit: float | None, at_least: bool) -> tuple[str, str]:
     return f"{'at least ' if at_least else ''}{shown(gy, 2, 'Gy')}", mark
 
 
-def _coverage(point: Point, metric: str, rx_gy: float) -> tuple[str, str]:
+def _rx_gy(answer: Document) -> float | None:
+    """Prescribed dose; None where it is not known."""
+    prescription = answer["prescription"]
+    return None if prescription is None else prescription["dose_gy"]
+
+
+def _coverage(point: Point, metric: str, rx_gy: float | None) -> tuple[str, str]:
     gy = point["metrics"][metric]
     if gy is None:
         return _UNKNOWN
-    return f"{shown(gy, 2, 'Gy')} ({shown(100.0 * gy / rx_gy, 1, '%')})", ""
+    share = "" if rx_gy is None else f" ({shown(100.0 * gy / rx_gy, 1, '%')})"
+    return f"{shown(gy, 2, 'Gy')}{share}", ""
 
 
 def map_data(answer: Document) -> Document:
@@ -282,8 +289,10 @@ def dvh_data(result: CaseResult, document: Document) -> Document:
 
 def _goal_points(answer: Document) -> list[Document]:
     """Where coverage goals on a share of the volume stand: dose in Gy, volume in %."""
-    rx_gy = answer["prescription"]["dose_gy"]
-    found = []
+    rx_gy = _rx_gy(answer)
+    found: list[Document] = []
+    if rx_gy is None:
+        return found
     for goal in answer["coverage_goals"]:
         metric = parse_metric(goal["metric"])
         if metric.kind != "D" or metric.argument_unit != "%" or goal["region"] != "target":
