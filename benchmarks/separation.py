@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +71,11 @@ class Outcome:
 
 
 def compute_once() -> None:
-    """Keep what does not depend on the limit: solids, DVHs and the survey of each plan."""
+    """Keep what does not depend on the limit: solids, DVHs and the survey of the last plans."""
     for name in ("survey", "build_solid", "surface_of", "hot_end_of_margin"):
-        setattr(analysis, name, cache(getattr(analysis, name)))
+        setattr(analysis, name, lru_cache(8)(getattr(analysis, name)))
     for name in ("build_solid", "compute_dvh"):
-        setattr(structures, name, cache(getattr(structures, name)))
+        setattr(structures, name, lru_cache(8)(getattr(structures, name)))
 
 
 def plans(folder: Path) -> Iterator[tuple[Path, dict, int, str, Case]]:
