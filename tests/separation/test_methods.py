@@ -15,6 +15,7 @@ from cordgap.separation.estimators import (
     MIDDLE_WRAP,
     MOST_CUT,
     MOST_LIFT,
+    SAFETY,
     slope_gy_per_mm,
 )
 from cordgap.separation.split import pieces_mm3
@@ -136,9 +137,9 @@ class Rim:
     ],
 )
 def test_slope(gradient, rim, expected):
-    assert slope_gy_per_mm(Rim(gradient, rim), 20.0) == pytest.approx(expected)
+    assert slope_gy_per_mm(Rim(gradient, rim), 20.0) == pytest.approx(SAFETY * expected)
     scaled = slope_gy_per_mm(Rim(3 * gradient, 3 * rim), 60.0)
-    assert scaled == pytest.approx(3 * expected)
+    assert scaled == pytest.approx(3 * SAFETY * expected)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_slope(gradient, rim, expected):
     ],
 )
 def test_slope_knows_what_lies_round_the_cord(wrap, hot, factor):
-    assert slope_gy_per_mm(Rim(2.0, 20.0, wrap, hot), 20.0) == pytest.approx(2.0 * factor)
+    assert slope_gy_per_mm(Rim(2.0, 20.0, wrap, hot), 20.0) == pytest.approx(SAFETY * 2.0 * factor)
 
 
 def test_no_gradient_no_slope():

@@ -22,7 +22,7 @@ from cordgap.separation.result import Interval, Method, Region
 # Share of the intervals below that contained the re-planned truth (docs/separation.md).
 INTERVAL_COVERS = 0.9
 # Plan-gradient: range of the slope around its estimate, and what the rest of the error adds.
-SLOPE_RANGE = (0.87, 1.1)
+SLOPE_RANGE = (0.9, 1.13)
 SLOPE_REST_MM = 0.14
 # Share of the lag of the cord behind the target: the estimate, and its shallow and steep end.
 LAG_SHARE = 0.75
@@ -31,6 +31,8 @@ LAG_RANGE = (0.85, 0.5)
 # prescription per mm, by no more than this (steeper is the unsafe side).
 USUAL_GRADIENT_PER_MM = 0.10
 MOST_CUT, MOST_LIFT = 0.12, 0.06
+# Then a little less for all: too little separation is worse than too much.
+SAFETY = 0.97
 # A rim colder than this share of the prescription takes its part of the room: 2 per unit of dose.
 COVERED_RIM_FRACTION = 0.87
 COLD_RIM_SLOPE = 2.0
@@ -246,16 +248,16 @@ def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) ->
     """Fall of the cord dose per mm that a new plan is expected to reach; 0 without a gradient.
 
     The plan's own gradient, drawn half way (geometric mean) towards 10 % of the prescription per
-    mm, by 6 % up or 12 % down at most. Less where the rim is cold, because a new plan spends the
-    room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum over the prescription
-    (``covered`` takes it as covered). Less where target lies all round the cord, and where the hot
-    end of the cord is flat.
+    mm, by 6 % up or 12 % down at most, and 3 % less for safety. Less where the rim is cold, because
+    a new plan spends the room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum
+    over the prescription (``covered`` takes it as covered). Less where target lies all round the
+    cord, and where the hot end of the cord is flat.
     """
     if anatomy.gradient is None:
         return 0.0
     own = anatomy.gradient.gradient_gy_per_mm
     drawn = float(np.sqrt(USUAL_GRADIENT_PER_MM * rx_gy / own))
-    slope = own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
+    slope = SAFETY * own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
     slope *= min(max(1.0 - WRAP_SLOPE * (anatomy.wrap - MIDDLE_WRAP), LEAST_WRAP), MOST_WRAP)
     if anatomy.cord_dose is not None:
         flat = max(0.0, SHOULDER - anatomy.cord_dose.hot_gradient_gy_per_mm / own)
