@@ -26,7 +26,7 @@ class Machine:
 
     ``cover`` weighs underdose, ``spare`` the hot end of the cord (a generalised mean with exponent
     ``exponent``), ``smooth`` differences between neighbouring beamlets. The defaults were set once
-    so that the cord curves of two published anatomies came out within 0.008 of the prescription.
+    so that the cord curves of published anatomies come out within 0.02 of the prescription (rms).
     """
 
     source_mm: float = 7.0
