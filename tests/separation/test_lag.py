@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cordgap.case.case import Case, Prescription
+from cordgap.case.grid import DoseGrid, GridGeometry
+from cordgap.case.structure import structure_from_contours
 from cordgap.phantom import Epidural, SpineDose, spine_case
 from cordgap.separation.anatomy import survey
 from cordgap.separation.falloff import Falloff
@@ -93,3 +96,27 @@ def test_without_a_dose_there_is_no_lag():
     case = replace(spine_case(epidural=Epidural("anterior", 1.0), image=False), dose=None)
     found = survey(case, case.structure("SpinalCord"), case.structure("GTV"), max_mm=10.0)
     assert found.cord_dose is None and found.lag(1.0, 2.0, 0.75) is None
+
+
+def test_a_target_that_overlaps_the_cord_all_round_does_not_wait():
+    """A ring that reaches 1 mm into the cord: all of the cord faces target inside it."""
+
+    def tube(number, name, radii, half):
+        t = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+        rings = [r * np.c_[np.cos(t), np.sin(t)] for r in radii]
+        z = np.arange(-half + 0.75, half, 1.5)
+        flat = [np.c_[ring, np.full(len(ring), v)] for v in z for ring in rings]
+        return structure_from_contours(number, name, flat)
+
+    axis = np.arange(-24.0, 24.1, 1.5)
+    geometry = GridGeometry(axis + 0.31, axis - 0.17, axis + 0.11)
+    _, yy, xx = np.meshgrid(axis + 0.11, axis - 0.17, axis + 0.31, indexing="ij")
+    dose = DoseGrid.from_array(geometry, 15.0 + np.hypot(xx, yy))
+    cord, target = tube(2, "SpinalCord", [5.0], 20.0), tube(1, "GTV", [12.0, 4.0], 9.0)
+    case = Case((target, cord), dose, Prescription(24.0, 2, "option"))
+    found = survey(case, cord, target, max_mm=8.0)
+    assert found.gap.separation_mm == 0.0
+    # Samples of the target's flat ends lie on a lattice of 0.25 mm: the nearest is 0.18 mm off.
+    assert found.cord_dose.facing_mm.max() <= 0.18
+    lag = found.lag(0.0, 1.0, 1.0)
+    assert lag.effective(3.0) == pytest.approx(3.0, abs=0.18)

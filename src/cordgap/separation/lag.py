@@ -36,8 +36,8 @@ class CordDose:
     """Cord near the target in points of 1 mm3: dose, and how near the target it faces is.
 
     ``facing_mm`` is the distance from the cord to that part of the target which is nearest to the
-    point: the point gains room when the target recedes beyond it. ``hot_gradient_gy_per_mm`` is the
-    mean gradient in the hottest 0.1 cc.
+    point, negative where they overlap: the point gains room when the target recedes beyond it.
+    ``hot_gradient_gy_per_mm`` is the mean gradient in the hottest 0.1 cc.
     """
 
     dose_gy: FloatArray
@@ -79,7 +79,7 @@ def read_cord(
     if not len(points):
         return None
     _, nearest = target.tree.query(points)
-    facing = np.asarray(cord_surface.tree.query(target.points_mm[nearest])[0], dtype=np.float64)
+    facing = cord_surface.distance_mm(target.points_mm[nearest])
     count = min(len(points), round(HOT_MM3 / POINT_MM**3))
     hot = points[np.argsort(-values, kind="stable")[:count]]
     slopes = [
