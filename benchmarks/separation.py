@@ -32,6 +32,7 @@ from cordgap.dvh import structures
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_goal, parse_metric
 from cordgap.dvh.solid import build_solid
+from cordgap.limits import judge
 from cordgap.phantom import Epidural, Sampling, SpineAnatomy, SpineDose, spine_case
 from cordgap.separation.anatomy import survey
 from cordgap.separation.plan import CordLimit, Plan
@@ -77,8 +78,9 @@ class Outcome:
 
 def compute_once() -> None:
     """Keep what does not depend on the limit: solids, DVHs and the survey of the last plans."""
-    for name in ("survey", "build_solid", "surface_of", "hot_end_of_margin"):
-        setattr(analysis, name, lru_cache(8)(getattr(analysis, name)))
+    analysis.survey = lru_cache(8)(analysis.survey)
+    for name in ("build_solid", "surface_of", "hot_end_of_margin"):
+        setattr(judge, name, lru_cache(8)(getattr(judge, name)))
     for name in ("build_solid", "compute_dvh"):
         setattr(structures, name, lru_cache(8)(getattr(structures, name)))
 
