@@ -1,10 +1,12 @@
 """Accuracy of the separation estimate against re-planned truth, and its speed.
 
-usage: python benchmarks/separation.py [REPLAN_FOLDER] [--repeat N] [--only accuracy|speed]
+usage: python benchmarks/separation.py [FOLDER ...] [--make N --seed S] [--repeat N]
+                                       [--only accuracy|speed] [--json FILE]
 
-Accuracy: every anatomy of the folder that has a ``truth.json`` (docs/separation.md says how the
+Accuracy: every anatomy of the folders that has a ``truth.json`` (docs/separation.md says how the
 truth was made), from the plans at 0 and 2 mm, with the limits scaled to the stored prescription.
-Speed: whole processes and single steps; best of N.
+``--make N`` plans N anatomies of a seed first (``replanner.py``, about half a minute each; kept in
+build/replan/seed<S>). Speed: whole processes and single steps; best of N.
 """
 
 from __future__ import annotations
@@ -16,23 +18,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from cordgap import analysis
 from cordgap.analysis import Settings, analyze
 from cordgap.case.case import Case, Prescription
 from cordgap.dicom.read import read_case
-from cordgap.dvh.metrics import parse_goal
+from cordgap.dvh import structures
+from cordgap.dvh.integrate import compute_dvh
+from cordgap.dvh.metrics import parse_goal, parse_metric
+from cordgap.dvh.solid import build_solid
+from cordgap.limits import judge
 from cordgap.phantom import Epidural, Sampling, SpineAnatomy, SpineDose, spine_case
 from cordgap.separation.anatomy import survey
+from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import Separation
+from cordgap.separation.schedules import separation_curve
+from replanner import make_anatomies
 
 ROOT = Path(__file__).resolve().parents[1]
 REPLAN = ROOT.parent / "shared" / "data" / "replan"
+MADE = ROOT / "build" / "replan"
 COMMAND = Path(sys.executable).parent / ("cordgap.exe" if os.name == "nt" else "cordgap")
 RX_GY = 24.0
+NEAR_MAXIMUM = parse_metric("D0.035cc[Gy]")
 KINDS = {"P1s": "strict_P1s", "P1t": "tradeoff_P1t"}
 # A plan whose cord is this near to its limit may go either way.
 TOSS_UP = 0.01
@@ -47,9 +60,29 @@ class Outcome:
 
     anatomy: str
     kind: str
-    error_mm: float
-    inside: bool
-    width_mm: float
+    present_mm: int
+    share: float
+    truth_mm: float
+    estimate_mm: float
+    low_mm: float
+    high_mm: float
+
+    @property
+    def error_mm(self) -> float:
+        return self.estimate_mm - self.truth_mm
+
+    @property
+    def inside(self) -> bool:
+        return self.low_mm - READ_MM <= self.truth_mm <= self.high_mm + READ_MM
+
+
+def compute_once() -> None:
+    """Keep what does not depend on the limit: solids, DVHs and the survey of the last plans."""
+    analysis.survey = lru_cache(8)(analysis.survey)
+    for name in ("build_solid", "surface_of", "hot_end_of_margin"):
+        setattr(judge, name, lru_cache(8)(getattr(judge, name)))
+    for name in ("build_solid", "compute_dvh"):
+        setattr(structures, name, lru_cache(8)(getattr(structures, name)))
 
 
 def plans(folder: Path) -> Iterator[tuple[Path, dict, int, str, Case]]:
@@ -68,6 +101,13 @@ def plans(folder: Path) -> Iterator[tuple[Path, dict, int, str, Case]]:
                     yield anatomy, truth, present, kind, case
 
 
+def cord_curve(truth: dict, kind: str) -> dict[int, float]:
+    """Cord dose over prescription at each whole separation that was planned."""
+    known = truth["cord_d035_over_rx"][kind]
+    rows = known.items() if isinstance(known, dict) else enumerate(known)
+    return {int(m): float(v) for m, v in rows}
+
+
 def answer(case: Case, limit_gy: float, coverage: str | None = None) -> Separation:
     settings = Settings(
         cord="SpinalCord",
@@ -81,11 +121,10 @@ def answer(case: Case, limit_gy: float, coverage: str | None = None) -> Separati
     return found
 
 
-def outcome(anatomy: str, kind: str, found: Separation, truth_mm: float) -> Outcome:
-    assert found.required_separation_mm is not None and found.interval_mm is not None
-    low, high = found.interval_mm
-    inside = low - READ_MM <= truth_mm <= high + READ_MM
-    return Outcome(anatomy, kind, found.required_separation_mm - truth_mm, inside, high - low)
+HEADER = (
+    f"{'plan':16} {'n':>4} {'under':>7} {'bias':>7} {'sd':>6} {'<=0.5':>7} {'<=1':>7} {'over':>7} "
+    f"{'inside':>7} {'width':>6}"
+)
 
 
 def show(label: str, rows: list[Outcome]) -> None:
@@ -94,84 +133,139 @@ def show(label: str, rows: list[Outcome]) -> None:
     e = np.array([r.error_mm for r in rows])
     print(
         f"{label:16} {len(e):4d} {e.min():+7.2f} {e.mean():+7.2f} {e.std():6.2f} "
-        f"{np.mean(abs(e) <= 0.5):7.0%} {np.mean(abs(e) <= 1):7.0%} {e.max():+7.2f} "
-        f"{np.mean([r.inside for r in rows]):7.0%} {np.median([r.width_mm for r in rows]):6.2f}"
+        f"{np.mean(abs(e) <= 0.5):7.0%} {np.mean(abs(e) <= 1):7.1%} {e.max():+7.2f} "
+        f"{np.mean([r.inside for r in rows]):7.0%} "
+        f"{np.median([r.high_mm - r.low_mm for r in rows]):6.2f}"
     )
 
 
-def accuracy(folder: Path) -> None:
-    rows: list[Outcome] = []
-    trimmed: list[Outcome] = []
-    doses: list[float] = []
-    failed = 0
-    for anatomy, truth, present, kind, case in plans(folder):
-        gap = max(present, truth["initial_gap_mm"])
-        if kind == "P2a":
-            if present == 0:
-                for criterion, goal in TRIM_GOALS.items():
-                    known = truth["required_margin_mm_P2a_14Gy_of_24Gy"][criterion]["replanned"]
-                    found = answer(case, 14.4, goal)
-                    if found.required_separation_mm is None:
-                        failed += 1
-                    else:
-                        trimmed.append(outcome(anatomy.name, goal, found, known))
+@dataclass
+class Tally:
+    """What was asked and what came out."""
+
+    rows: list[Outcome]
+    trimmed: list[Outcome]
+    doses: list[tuple[str, float]]
+    failed: list[str]
+
+
+def outcome(
+    anatomy: Path, kind: str, present: int, share: float, found: Separation, truth_mm: float
+) -> Outcome:
+    assert found.required_separation_mm is not None and found.interval_mm is not None
+    return Outcome(
+        anatomy.name, kind, present, share, truth_mm, found.required_separation_mm,
+        *found.interval_mm,
+    )  # fmt: skip
+
+
+def ask_trim(tally: Tally, anatomy: Path, truth: dict, case: Case) -> None:
+    for criterion, goal in TRIM_GOALS.items():
+        known = truth["required_margin_mm_P2a_14Gy_of_24Gy"][criterion]["replanned"]
+        if known is None or known <= truth["initial_gap_mm"]:
             continue
-        curve = truth["cord_d035_over_rx"][kind]
-        for limit in truth["required_margin_mm"].values():
-            known = limit.get(KINDS[kind]) if "rx_gy" in limit else None
-            if known is None or known <= gap:
-                continue
-            share = limit["cord_limit_gy"] / limit["rx_gy"]
-            if abs(truth["m"][str(present)][kind]["cord035"] - share) < TOSS_UP:
-                continue
-            found = answer(case, RX_GY * share)
-            if found.required_separation_mm is None:
-                failed += 1
-            else:
-                rows.append(outcome(anatomy.name, kind, found, known))
-        # The predicted cord dose does not depend on the limit, as long as the plan exceeds it.
-        found = answer(case, 0.4 * RX_GY)
-        for point in found.curve:
-            s = point.separation_mm
-            whole = s == int(s) and int(s) < len(curve)
-            if point.question == "re-planned" and whole and gap < s <= gap + 3:
-                doses.append(point.cord_gy / RX_GY - curve[int(s)])
+        found = answer(case, 14.4, goal)
+        if found.required_separation_mm is None:
+            tally.failed.append(f"{anatomy.name} trim {goal}")
+        else:
+            tally.trimmed.append(outcome(anatomy, goal, 0, 14.0 / 24.0, found, known))
+
+
+def ask(tally: Tally, anatomy: Path, truth: dict, present: int, kind: str, case: Case) -> None:
+    gap = max(present, truth["initial_gap_mm"])
+    curve = cord_curve(truth, kind)
+    for limit in truth["required_margin_mm"].values():
+        known = limit.get(KINDS[kind]) if "rx_gy" in limit else None
+        if known is None or known <= gap:
+            continue
+        share = limit["cord_limit_gy"] / limit["rx_gy"]
+        if abs(truth["m"][str(present)][kind]["cord035"] - share) < TOSS_UP:
+            continue
+        found = answer(case, RX_GY * share)
+        if found.required_separation_mm is None:
+            tally.failed.append(f"{anatomy.name} {kind} {present} mm {share:.2f}")
+        else:
+            tally.rows.append(outcome(anatomy, kind, present, share, found, known))
+    # The predicted cord dose does not depend on the limit, as long as the plan exceeds it.
+    for point in answer(case, 0.4 * RX_GY).curve:
+        s = point.separation_mm
+        if point.question == "re-planned" and s in curve and gap < s <= gap + 3:
+            tally.doses.append((kind, point.cord_gy / RX_GY - curve[int(s)]))
+
+
+def accuracy(folders: list[Path], out: Path | None) -> None:
+    compute_once()
+    tally = Tally([], [], [], [])
+    for folder in folders:
+        for anatomy, truth, present, kind, case in plans(folder):
+            if kind != "P2a":
+                ask(tally, anatomy, truth, present, kind, case)
+            elif present == 0:
+                ask_trim(tally, anatomy, truth, case)
+    rows = tally.rows
     print("required separation against re-planned truth (mm; inside: share of intervals)")
-    print(f"{'plan':16} {'n':>4} {'under':>7} {'bias':>7} {'sd':>6} {'<=0.5':>7} {'<=1':>7} "
-          f"{'over':>7} {'inside':>7} {'width':>6}")  # fmt: skip
+    print(HEADER)
+    for kind in KINDS:
+        for present in (0, 2):
+            mine = [r for r in rows if r.kind == kind and r.present_mm == present]
+            show(f"{kind} from {present} mm", mine)
     for kind in KINDS:
         show(f"{kind} re-planned", [r for r in rows if r.kind == kind])
     show("both", rows)
     for goal in TRIM_GOALS.values():
-        show(f"trim {goal[:11]}", [r for r in trimmed if r.kind == goal])
+        show(f"trim {goal[:11]}", [r for r in tally.trimmed if r.kind == goal])
     for name in sorted({r.anatomy for r in rows}):
         show(name, [r for r in rows if r.anatomy == name])
-    e = np.array(doses)
-    print(f"no estimate: {failed}")
-    print(
-        f"cord dose up to 3 mm beyond the present separation, n {len(e)}: bias {e.mean():+.3f} of "
-        f"the prescription, within 8 %: {np.mean(abs(e) <= 0.08):.0%}"
-    )
+    below = np.array([r.truth_mm < r.low_mm - READ_MM for r in rows])
+    above = np.array([r.truth_mm > r.high_mm + READ_MM for r in rows])
+    print(f"truth below the interval {below.mean():.1%}, above it {above.mean():.1%}")
+    print(f"no estimate: {len(tally.failed)} {tally.failed[:5]}")
+    for kind in (*KINDS, "both"):
+        e = np.array([d for k, d in tally.doses if kind in (k, "both")])
+        print(
+            f"cord dose up to 3 mm beyond the present separation, {kind}, n {len(e)}: bias "
+            f"{e.mean():+.3f} of the prescription, within 8 %: {np.mean(abs(e) <= 0.08):.1%}"
+        )
+    if out is not None:
+        found = {"rows": [asdict(r) for r in rows], "trim": [asdict(r) for r in tally.trimmed]}
+        out.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def best(repeat: int, call: Callable[[], object]) -> float:
+def best(repeat: int, call: Callable[[], object]) -> str:
+    """Least wall time and least processor time (with child processes) of a call."""
     times = []
     for _ in range(repeat):
-        start = time.perf_counter()
+        start, used = time.perf_counter(), os.times()
         call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        now = os.times()
+        times.append((time.perf_counter() - start, sum(now[:4]) - sum(used[:4])))
+    wall, processor = (min(column) for column in zip(*times, strict=True))
+    return f"{wall:6.2f} ({processor:5.2f})"
+
+
+def curve_of(case: Case) -> int:
+    """Survey with its map and a curve of 21 separations: what is drawn after reading."""
+    cord, target = case.structure("SpinalCord"), case.structure("GTV")
+    anatomy = survey(case, cord, target, max_mm=10.0)
+    dvh = compute_dvh(anatomy.cord, case.dose, uncertainty=False)
+    limit = CordLimit("cord", "cord", "SpinalCord", NEAR_MAXIMUM, 14.0, dvh, RX_GY, 0.1)
+    plan = Plan(Prescription(RX_GY, 1, "option"), (), (limit,), dvh)
+    return len(separation_curve(anatomy, plan, "plan-gradient", 10.0))
 
 
 def speed(repeat: int) -> None:
-    print(f"\nspeed, best of {repeat} (s)")
+    print(f"\nspeed, best of {repeat}: wall time (processor time), s")
     for plan in ("coverage-first", "cord-first", "ring"):
         arguments = [COMMAND, "separation", ROOT / "plans" / plan, "--json", "-q"]
         took = best(repeat, lambda a=arguments: subprocess.run(a, capture_output=True, check=False))
         case = read_case(ROOT / "plans" / plan, with_image=False)
         inside = best(repeat, lambda c=case: analyze(c, Settings()))
-        print(f"  {plan:16} whole process {took:6.2f}   analysis after reading {inside:6.2f}")
-    print("  survey (gap, map, cells) against cord length and target volume")
+        drawn = best(repeat, lambda c=case: curve_of(c))
+        print(
+            f"  {plan:16} whole process {took}   analysis after reading {inside}   "
+            f"map and curve of 21 separations {drawn}"
+        )
+    print("  map and curve against cord length and target volume")
     for cord_half, target_half in (
         (36.0, 13.5),
         (90.0, 13.5),
@@ -191,20 +285,27 @@ def speed(repeat: int) -> None:
             sampling=Sampling(dose_spacing_mm=2.0),
             image=False,
         )
-        cord, target = case.structure("SpinalCord"), case.structure("GTV")
-        took = best(repeat, lambda c=case, a=cord, b=target: survey(c, a, b, max_mm=10.0))
-        volume = survey(case, cord, target, max_mm=10.0).cells.total_mm3 / 1000
-        print(f"    cord {2 * cord_half:5.0f} mm, target {volume:6.1f} cc: {took:6.2f}")
+        took = best(repeat, lambda c=case: curve_of(c))
+        volume = build_solid(case.structure("GTV")).volume_cc
+        print(f"    cord {2 * cord_half:5.0f} mm, target {volume:6.1f} cc: {took}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=REPLAN)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--make", type=int, default=0, help="plan so many anatomies first")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", choices=("accuracy", "speed"))
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    folders = options.folders
+    if options.make:
+        made = MADE / f"seed{options.seed}"
+        make_anatomies(made, seed=options.seed, numbers=range(options.make))
+        folders = [*folders, made]
     if options.only != "speed":
-        accuracy(options.folder)
+        accuracy(folders or [REPLAN], options.json)
     if options.only != "accuracy":
         speed(options.repeat)
 

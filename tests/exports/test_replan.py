@@ -24,6 +24,7 @@ from cordgap.dvh.curve import DVH
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_goal, parse_metric
 from cordgap.dvh.solid import build_solid
+from cordgap.limits import judge
 
 ANATOMIES = ("anterior", "anterolateral", "circumferential")
 RX_GY = 24.0
@@ -39,8 +40,9 @@ def replan(shared_data) -> Path:
 def compute_once():
     """Keep what does not depend on the limit: solids, DVHs and the survey of each plan."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("survey", "build_solid", "surface_of", "hot_end_of_margin"):
-            patch.setattr(analysis, name, cache(getattr(analysis, name)))
+        patch.setattr(analysis, "survey", cache(analysis.survey))
+        for name in ("build_solid", "surface_of", "hot_end_of_margin"):
+            patch.setattr(judge, name, cache(getattr(judge, name)))
         for name in ("build_solid", "compute_dvh"):
             patch.setattr(structures, name, cache(getattr(structures, name)))
         yield

@@ -11,7 +11,13 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.metrics import parse_goal
 from cordgap.report.tables import separation_document
-from cordgap.separation.estimators import MOST_CUT, MOST_LIFT, slope_gy_per_mm
+from cordgap.separation.estimators import (
+    MIDDLE_WRAP,
+    MOST_CUT,
+    MOST_LIFT,
+    SAFETY,
+    slope_gy_per_mm,
+)
 from cordgap.separation.split import pieces_mm3
 
 RADIUS, OUTER = 5.0, 15.0
@@ -109,13 +115,14 @@ def test_recession_as_the_method_asked_for():
 class Rim:
     """As much of an anatomy as the slope looks at."""
 
-    def __init__(self, gradient, rim_gy):
+    def __init__(self, gradient, rim_gy, wrap=MIDDLE_WRAP, hot_gradient=None):
         from types import SimpleNamespace
 
         self.gradient = None if gradient is None else SimpleNamespace(gradient_gy_per_mm=gradient)
-        self.rim = SimpleNamespace(
-            dose_gy=np.full(100, rim_gy), volume_mm3=np.ones(100), cord_distance_mm=np.zeros(100)
-        )
+        self.rim_near_minimum_gy = rim_gy
+        self.wrap = wrap
+        hot = SimpleNamespace(hot_gradient_gy_per_mm=hot_gradient)
+        self.cord_dose = None if hot_gradient is None else hot
 
 
 @pytest.mark.parametrize(
@@ -130,9 +137,24 @@ class Rim:
     ],
 )
 def test_slope(gradient, rim, expected):
-    assert slope_gy_per_mm(Rim(gradient, rim), 20.0) == pytest.approx(expected)
+    assert slope_gy_per_mm(Rim(gradient, rim), 20.0) == pytest.approx(SAFETY * expected)
     scaled = slope_gy_per_mm(Rim(3 * gradient, 3 * rim), 60.0)
-    assert scaled == pytest.approx(3 * expected)
+    assert scaled == pytest.approx(3 * SAFETY * expected)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "hot", "factor"),
+    [
+        (MIDDLE_WRAP, 2.0, 1.0),
+        (1.0, 2.0, 1 - 0.2 * 0.22),  # all round: shallower
+        (0.28, 2.0, 1.05),  # one side: steeper, by no more than 5 %
+        (MIDDLE_WRAP, 1.2, 1.0),  # hot end at 60 % of the gradient: not yet flat
+        (MIDDLE_WRAP, 0.8, 1 - 0.8 * 0.2),
+        (MIDDLE_WRAP, 0.0, 0.7),  # never less than 0.7
+    ],
+)
+def test_slope_knows_what_lies_round_the_cord(wrap, hot, factor):
+    assert slope_gy_per_mm(Rim(2.0, 20.0, wrap, hot), 20.0) == pytest.approx(SAFETY * 2.0 * factor)
 
 
 def test_no_gradient_no_slope():

@@ -57,14 +57,23 @@ FRONT = "anterior,left-anterolateral,right-anterolateral"
 BACK = "posterior,left-posterolateral,right-posterolateral"
 
 
+def hot(less_behind_gy):
+    """Dose that rises 3 Gy/mm from 20 Gy on the cord, and is less behind."""
+
+    def dose(x, y):
+        return 20.0 + 3.0 * (np.hypot(x, y) - 5.0) - less_behind_gy * np.clip(y / 4.0, 0.0, 1.0)
+
+    return dose
+
+
 @cache
-def hot_round():
+def hot_round(less_behind_gy=6.0, far_mm=FAR):
     """Target all round: nearer in front (0.7 mm) than behind (3.0 mm). Too much dose for the cord.
 
     The dose rises 3 Gy/mm from 20 Gy on the cord: plan-gradient needs (20 - 17)/3 = 1.0 mm more.
     """
-    target = [half_ring(15.0, 5.0 + GAP, True), half_ring(15.0, 5.0 + FAR, False)]
-    return make(lambda x, y: 20.0 + 3.0 * (np.hypot(x, y) - 5.0), target)
+    target = [half_ring(15.0, 5.0 + GAP, True), half_ring(15.0, 5.0 + far_mm, False)]
+    return make(hot(less_behind_gy), target)
 
 
 def test_what_stands_off_far_enough_is_not_in_the_way():
@@ -82,6 +91,15 @@ def test_what_stands_off_far_enough_is_not_in_the_way():
     assert [x.name for x in front.sextants if x.reachable] == [
         "anterior", "left anterolateral", "right anterolateral",
     ]  # fmt: skip
+
+
+def test_warm_cord_behind_waits_until_the_target_behind_it_recedes():
+    """As hot behind as in front, and the target there 3 mm off: the front alone does not do."""
+    cool, warm = answer(hot_round()), answer(hot_round(0.0))
+    assert cool.required_separation_mm < FAR < warm.required_separation_mm
+    front = answer(hot_round(0.0), FRONT)
+    assert front.status == "not reachable"
+    assert "posterior" in {x.name for x in front.in_the_way}
 
 
 def test_what_stays_nearer_is_in_the_way():
@@ -120,8 +138,7 @@ def test_an_interval_that_reaches_beyond_what_stays_is_said():
     """Behind, the target stays between the estimate and the upper end of its interval."""
     needed = answer(hot_round())
     stay = 0.5 * (needed.required_separation_mm + needed.interval_mm[1])
-    target = [half_ring(15.0, 5.0 + GAP, True), half_ring(15.0, 5.0 + stay, False)]
-    found = answer(make(lambda x, y: 20.0 + 3.0 * (np.hypot(x, y) - 5.0), target), FRONT)
+    found = answer(hot_round(far_mm=stay), FRONT)
     assert found.status == "ok"
     assert "interval-beyond-reach" in {f.code for f in found.findings}
 

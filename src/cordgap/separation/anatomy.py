@@ -16,6 +16,7 @@ from cordgap.dvh.surface import Surface, surface_of
 from cordgap.errors import CordNotSeenError, Finding
 from cordgap.separation.falloff import GradientReading, read_gradient
 from cordgap.separation.gap import Gap, map_gaps, measure_gap, sextant_of
+from cordgap.separation.lag import CordDose, Lag, lag_behind, read_cord
 from cordgap.separation.resect import TargetCells, sample_target
 from cordgap.separation.result import GapMap
 
@@ -29,6 +30,11 @@ CORD_BEYOND_MM = 10.0
 CORD_PARTIAL_VOLUME_MM = 6.0
 # The rim is the target this near to the cord.
 RIM_WIDTH_MM = 8.0
+# The near-minimum of the rim leaves out this volume.
+NEAR_MM3 = 35.0
+# Levels this near to the smallest gap are the nearest; target within this of it as near.
+NEAREST_LEVELS_MM = 1.0
+ABOUT_AS_NEAR_MM = 3.0
 # Contours end up to half a slice from where a structure ends; this much is no missing level.
 CORD_TOLERANCE_MM = 3.0
 
@@ -37,7 +43,8 @@ CORD_TOLERANCE_MM = 3.0
 class Anatomy:
     """What an estimate needs to know of one cord and one target.
 
-    ``gradient`` is None without a dose, or where no dose voxels lie between the two.
+    ``gradient`` is None without a dose, or where no dose voxels lie between the two; ``cord_dose``
+    where no cord near the target lies in the dose grid.
     """
 
     cord_structure: Structure
@@ -51,6 +58,7 @@ class Anatomy:
     map: GapMap
     cells: TargetCells
     gradient: GradientReading | None
+    cord_dose: CordDose | None
     canal: Solid | None
     separation_to_thecal_sac_mm: float | None
     findings: tuple[Finding, ...]
@@ -70,6 +78,38 @@ class Anatomy:
             sextant=None if cells.sextant is None else cells.sextant[near],
             total_mm3=float(volume.sum()),
         )
+
+    @cached_property
+    def rim_near_minimum_gy(self) -> float | None:
+        """Dose that all but the coldest 0.035 cc of the rim gets; None without one."""
+        cells = self.rim
+        if not cells.dose_gy.size:
+            return None
+        volume = cells.volume_mm3
+        return float(np.interp(NEAR_MM3, np.cumsum(volume) - 0.5 * volume, cells.dose_gy))
+
+    @cached_property
+    def wrap(self) -> float:
+        """Share of the directions, at the levels that are nearest, with target about as near."""
+        gaps = self.map.gap_mm
+        nearest = np.nanmin(np.where(np.isnan(gaps), np.inf, gaps), axis=1)
+        levels = nearest <= self.gap.separation_mm + NEAREST_LEVELS_MM
+        if not levels.any():
+            return 0.0
+        return float(np.mean(gaps[levels] < self.gap.separation_mm + ABOUT_AS_NEAR_MM))
+
+    def lag(self, begin_mm: float, slope_gy_per_mm: float, share: float) -> Lag | None:
+        """How the cord's near-maximum lags behind the target; what was asked once is kept."""
+        if self.cord_dose is None or slope_gy_per_mm <= 0.0:
+            return None
+        key = (begin_mm, slope_gy_per_mm, share)
+        if key not in self._lags:
+            self._lags[key] = lag_behind(self.cord_dose, *key)
+        return self._lags[key]
+
+    @cached_property
+    def _lags(self) -> dict[tuple[float, float, float], Lag]:
+        return {}
 
     @property
     def knows_resection(self) -> bool:
@@ -111,9 +151,10 @@ def survey(
     gaps = map_gaps(cord_solid, target_surface, gap)
     cells = sample_target(target_solid, case.dose, cord_surface, reach_mm=max_mm + 1.0)
     cells = replace(cells, sextant=sextant_of(cells.points_mm, gaps))
-    gradient = None
+    gradient = cord_dose = None
     if case.dose is not None:
         gradient = read_gradient(case.dose, cord_surface, target_surface, gap.separation_mm)
+        cord_dose = read_cord(case.dose, cord_solid, cord_surface, target_surface)
     sac = _first(case, "thecal_sac")
     canal = _first(case, "canal")
     return Anatomy(
@@ -128,6 +169,7 @@ def survey(
         map=gaps,
         cells=cells,
         gradient=gradient,
+        cord_dose=cord_dose,
         canal=None if canal is None else build_solid(canal, between=between, ends=ends),
         separation_to_thecal_sac_mm=_gap_to(sac, target_surface, levels, between, ends),
         findings=_findings(cord, target, cord_solid, target_solid, cells),

@@ -22,18 +22,26 @@ from cordgap.separation.result import Interval, Method, Region
 # Share of the intervals below that contained the re-planned truth (docs/separation.md).
 INTERVAL_COVERS = 0.9
 # Plan-gradient: range of the slope around its estimate, and what the rest of the error adds.
-SLOPE_RANGE = (0.8, 1.1)
-SLOPE_REST_MM = 0.12
+SLOPE_RANGE = (0.9, 1.13)
+SLOPE_REST_MM = 0.14
+# Share of the lag of the cord behind the target: the estimate, and its shallow and steep end.
+LAG_SHARE = 0.75
+LAG_RANGE = (0.85, 0.5)
 # Slope: half way from the plan's own gradient to what re-planned cases reach, as a share of the
 # prescription per mm, by no more than this (steeper is the unsafe side).
 USUAL_GRADIENT_PER_MM = 0.10
 MOST_CUT, MOST_LIFT = 0.12, 0.06
+# Then a little less for all: too little separation is worse than too much.
+SAFETY = 0.97
 # A rim colder than this share of the prescription takes its part of the room: 2 per unit of dose.
 COVERED_RIM_FRACTION = 0.87
 COLD_RIM_SLOPE = 2.0
 LEAST_FACTOR = 0.6
-# The near-minimum of the rim leaves out this volume.
-NEAR_MM3 = 35.0
+# Target all round makes the fall shallower, target on one side steeper than the middle of the two.
+MIDDLE_WRAP, WRAP_SLOPE = 0.78, 0.2
+LEAST_WRAP, MOST_WRAP = 0.85, 1.05
+# A cord whose hot end is flatter than this share of the gradient sits on the shoulder of the dose.
+SHOULDER, SHOULDER_SLOPE, LEAST_SHOULDER = 0.6, 0.8, 0.7
 # Another dose at the rim: what the rest of the error adds to plan-gradient.
 SHIFT_REST_MM = 0.4
 # Isodose recession: how much less than this bound is needed, as a share of the way, and its rest.
@@ -175,7 +183,7 @@ def plan_gradient(
         allowed = limit.allowed_factor
         if allowed is None:
             return Estimate("plan-gradient", None, None, f"{limit.id} is not evaluable")
-        at, rest = _falls_to(limit, allowed, slope, begin, rx_gy, shift_gy)
+        at, rest = _falls_to(anatomy, limit, slope, begin, rx_gy, shift_gy)
         central.append(at[0])
         low.append(max(present, at[0] - float(np.hypot(at[0] - at[1] + rest, below))))
         high.append(at[0] + float(np.hypot(at[2] - at[0] + rest, above)))
@@ -207,8 +215,8 @@ def plan_gradient(
 
 
 def _falls_to(
+    anatomy: Anatomy,
     limit: CordLimit,
-    allowed: float,
     slope_gy_per_mm: float,
     begin_mm: float,
     rx_gy: float,
@@ -216,45 +224,49 @@ def _falls_to(
 ) -> tuple[list[float], float]:
     """Separations at which a limit is met, central, steep and shallow, and the other error."""
     shallow, steep = SLOPE_RANGE
-    slope = slope_gy_per_mm * limit.scale
+    much, little = LAG_RANGE
     knee = KNEE_FRACTION * rx_gy * limit.scale
     present = limit.near_maximum_gy
     dose = max(present + shift_gy * limit.scale, 0.0)
+    allowed = limit.allowed_factor or 0.0
     at = [
-        Falloff(dose, begin_mm, k * slope, knee).separation_for_mm(present * allowed)
-        for k in (1.0, steep, shallow)
+        Falloff(
+            dose,
+            begin_mm,
+            k * slope_gy_per_mm * limit.scale,
+            knee,
+            # Scaling the plan scales dose and slope alike: the lag stays.
+            anatomy.lag(begin_mm, k * slope_gy_per_mm, share),
+        ).separation_for_mm(present * allowed)
+        for k, share in ((1.0, LAG_SHARE), (steep, little), (shallow, much))
     ]
     rest = SLOPE_REST_MM if shift_gy == 0.0 else SHIFT_REST_MM
-    return at, float(np.hypot(rest, limit.plus_minus_gy / slope))
+    return at, float(np.hypot(rest, limit.plus_minus_gy / (slope_gy_per_mm * limit.scale)))
 
 
 def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) -> float:
     """Fall of the cord dose per mm that a new plan is expected to reach; 0 without a gradient.
 
     The plan's own gradient, drawn half way (geometric mean) towards 10 % of the prescription per
-    mm, by 6 % up or 12 % down at most; less where the rim is cold, because a new plan spends the
-    room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum over the prescription.
-    ``covered`` takes the rim as covered.
+    mm, by 6 % up or 12 % down at most, and 3 % less for safety. Less where the rim is cold, because
+    a new plan spends the room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum
+    over the prescription (``covered`` takes it as covered). Less where target lies all round the
+    cord, and where the hot end of the cord is flat.
     """
     if anatomy.gradient is None:
         return 0.0
     own = anatomy.gradient.gradient_gy_per_mm
     drawn = float(np.sqrt(USUAL_GRADIENT_PER_MM * rx_gy / own))
-    slope = own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
-    rim = None if covered else rim_near_minimum_gy(anatomy)
+    slope = SAFETY * own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
+    slope *= min(max(1.0 - WRAP_SLOPE * (anatomy.wrap - MIDDLE_WRAP), LEAST_WRAP), MOST_WRAP)
+    if anatomy.cord_dose is not None:
+        flat = max(0.0, SHOULDER - anatomy.cord_dose.hot_gradient_gy_per_mm / own)
+        slope *= max(LEAST_SHOULDER, 1.0 - SHOULDER_SLOPE * flat)
+    rim = None if covered else anatomy.rim_near_minimum_gy
     if rim is None:
         return slope
     missing = max(0.0, COVERED_RIM_FRACTION - rim / rx_gy)
     return slope * max(LEAST_FACTOR, 1.0 - COLD_RIM_SLOPE * missing)
-
-
-def rim_near_minimum_gy(anatomy: Anatomy) -> float | None:
-    """Dose that all but the coldest 0.035 cc of the target within 8 mm of the cord gets."""
-    cells = anatomy.rim
-    if not cells.dose_gy.size:
-        return None
-    volume = cells.volume_mm3
-    return float(np.interp(NEAR_MM3, np.cumsum(volume) - 0.5 * volume, cells.dose_gy))
 
 
 def plan_falloff(anatomy: Anatomy, limit: CordLimit, rx_gy: float) -> Falloff | None:
@@ -262,7 +274,9 @@ def plan_falloff(anatomy: Anatomy, limit: CordLimit, rx_gy: float) -> Falloff | 
     if anatomy.gradient is None:
         return None
     slope = slope_gy_per_mm(anatomy, rx_gy)
-    return Falloff(limit.near_maximum_gy, anatomy.gap.separation_mm, slope, KNEE_FRACTION * rx_gy)
+    present = anatomy.gap.separation_mm
+    lag = anatomy.lag(present, slope, LAG_SHARE)
+    return Falloff(limit.near_maximum_gy, present, slope, KNEE_FRACTION * rx_gy, lag)
 
 
 def isodose_recession(anatomy: Anatomy, limits: Sequence[CordLimit], *, max_mm: float) -> Estimate:

@@ -2,8 +2,8 @@
 
 The *plan-gradient* model answers what the cord would get if the plan were made again for a target
 that has receded: the edge dose stays with the edge, and falls towards the cord with the gradient
-that this plan already shows between target and cord. Down to 60 % of the prescription the fall is
-linear, below it exponential, as re-planned cases show.
+that this plan already shows between target and cord, as far as the cord gains room (``lag``). Down
+to 60 % of the prescription the fall is linear, below it exponential, as re-planned cases show.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cordgap.case.grid import DoseGrid
 from cordgap.dvh.surface import Surface
+from cordgap.separation.lag import Lag
 
 FloatArray = NDArray[np.float64]
 
@@ -85,13 +86,15 @@ class Falloff:
     """Cord dose against separation: linear from the present one, exponential below a knee.
 
     ``dose_gy`` is what the cord gets at ``separation_mm``; ``gradient_gy_per_mm`` how fast it
-    falls; ``knee_gy`` where the exponential tail starts.
+    falls; ``knee_gy`` where the exponential tail starts. With ``lag`` the cord gains less room than
+    the target recedes.
     """
 
     dose_gy: float
     separation_mm: float
     gradient_gy_per_mm: float
     knee_gy: float
+    lag: Lag | None = None
 
     @property
     def _knee(self) -> float:
@@ -100,6 +103,8 @@ class Falloff:
     def cord_dose_gy(self, separation_mm: float) -> float:
         """Predict the cord dose at a separation; not below the present separation."""
         extra = max(separation_mm - self.separation_mm, 0.0)
+        if self.lag is not None:
+            extra = self.lag.effective(self.separation_mm + extra)
         linear = self.dose_gy - self.gradient_gy_per_mm * extra
         if linear >= self._knee:
             return linear
@@ -116,7 +121,10 @@ class Falloff:
         beyond = 0.0
         if dose_gy < self._knee:
             beyond = self._knee / self.gradient_gy_per_mm * float(np.log(self._knee / dose_gy))
-        return self.separation_mm + to_knee + beyond
+        room = to_knee + beyond
+        if self.lag is not None:
+            return max(self.separation_mm, self.lag.separation_for(room))
+        return self.separation_mm + room
 
 
 @dataclass(frozen=True)

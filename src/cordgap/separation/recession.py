@@ -61,7 +61,7 @@ def recede(
     Returns None where the cord near the target has less volume than a near-maximum speaks of, or
     lies outside the dose grid.
     """
-    points = _lattice(cord, target)
+    points = cord_lattice(cord, target)
     away = _Away(target.points_mm[::_ONE_IN], target.normals[::_ONE_IN], target.step_mm)
     points = points[away.distance_mm(points) < REACH_MM]
     lower, upper = dose.geometry.lower_mm, dose.geometry.upper_mm
@@ -69,8 +69,8 @@ def recede(
         return None
     reach = max_mm + 2 * STEP_MM
     block = dose.crop(points.min(axis=0) - reach, points.max(axis=0) + reach)
-    values = _read(block, points)
-    first = _hottest(values)
+    values = read_dose(block, points)
+    first = float(hottest(values))
     if not first > 0:
         return None
     warm = values > COLD_FRACTION * min(to_share, 1.0) * first
@@ -80,11 +80,11 @@ def recede(
     while share[-1] > to_share and receded[-1] < max_mm - STEP_MM / 2:
         points = points + STEP_MM * away(points, overlaps)
         receded.append(receded[-1] + STEP_MM)
-        share.append(min(share[-1], _hottest(_read(block, points)) / first))
+        share.append(min(share[-1], float(hottest(read_dose(block, points))) / first))
     return Recession(np.array(receded), np.array(share))
 
 
-def _lattice(cord: Solid, target: Surface) -> FloatArray:
+def cord_lattice(cord: Solid, target: Surface) -> FloatArray:
     """Points on a cubic lattice inside the cord, near the target."""
     lower, upper = cord.bounds_mm
     lower = np.maximum(lower, target.points_mm.min(axis=0) - REACH_MM)
@@ -120,12 +120,15 @@ class _Away:
         return unit
 
 
-def _hottest(values: FloatArray) -> float:
-    n = min(max(1, round(HOT_MM3 / POINT_MM**3)), values.size)
-    return float(np.partition(values, values.size - n)[values.size - n])
+def hottest(values: FloatArray) -> FloatArray:
+    """Dose that the hottest 0.035 cc of lattice points exceed, along the last axis."""
+    size = values.shape[-1]
+    n = min(max(1, round(HOT_MM3 / POINT_MM**3)), size)
+    found: FloatArray = np.partition(values, size - n, axis=-1)[..., size - n]
+    return found
 
 
-def _read(dose: DoseGrid, points: FloatArray) -> FloatArray:
+def read_dose(dose: DoseGrid, points: FloatArray) -> FloatArray:
     """Trilinear dose at points; beyond the grid that of its edge."""
     values, weight = dose.values, []
     index = []

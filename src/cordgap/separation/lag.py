@@ -1,0 +1,107 @@
+"""Not all of the cord gets out of the dose at once: how far its near-maximum lags behind.
+
+The target recedes to s by losing what lies closer than s. A part of the cord that faces target at
+1 mm gains room as soon as s passes 1 mm, one that faces target at 4 mm only when s passes 4 mm. So
+the hot end of the cord falls more slowly than its nearest part stands off, wherever warm cord faces
+target at several distances. A new plan can shift some of the dose round the cord, so that only a
+share of this lag is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cordgap.case.grid import DoseGrid
+from cordgap.dvh.solid import Solid
+from cordgap.dvh.surface import Surface
+from cordgap.separation.recession import POINT_MM, cord_lattice, hottest, read_dose
+
+FloatArray = NDArray[np.float64]
+
+# Separations at which the lag is known; beyond them the cord stands off with the target.
+STEP_MM = 0.25
+LAST_MM = 12.0
+# Cord whose dose is this much below the near-maximum, as a share of it, cannot become it.
+NEVER_SHARE = 0.8
+# Volume of the hot cord whose gradient is read, and the reach of its differences.
+HOT_MM3 = 100.0
+DIFFERENCE_MM = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class CordDose:
+    """Cord near the target in points of 1 mm3: dose, and how near the target it faces is.
+
+    ``facing_mm`` is the distance from the cord to that part of the target which is nearest to the
+    point, negative where they overlap: the point gains room when the target recedes beyond it.
+    ``hot_gradient_gy_per_mm`` is the mean gradient in the hottest 0.1 cc.
+    """
+
+    dose_gy: FloatArray
+    facing_mm: FloatArray
+    hot_gradient_gy_per_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lag:
+    """What the cord stands off in effect, against the separation of the target; both rise."""
+
+    separation_mm: FloatArray
+    effective_mm: FloatArray
+
+    def effective(self, separation_mm: float) -> float:
+        """Room that the near-maximum has gained at a separation."""
+        beyond = max(separation_mm - float(self.separation_mm[-1]), 0.0)
+        return float(np.interp(separation_mm, self.separation_mm, self.effective_mm)) + beyond
+
+    def separation_for(self, effective_mm: float) -> float:
+        """Separation at which the near-maximum has gained that much room."""
+        beyond = max(effective_mm - float(self.effective_mm[-1]), 0.0)
+        return float(np.interp(effective_mm, self.effective_mm, self.separation_mm)) + beyond
+
+
+def read_cord(
+    dose: DoseGrid, cord: Solid, cord_surface: Surface, target: Surface
+) -> CordDose | None:
+    """Read the dose of the cord near a target; None where the dose grid holds none of it."""
+    points = cord_lattice(cord, target)
+    lower, upper = dose.geometry.lower_mm, dose.geometry.upper_mm
+    points = points[((points >= lower) & (points <= upper)).all(axis=1)]
+    if not len(points) or min(dose.geometry.shape) < 2:
+        return None
+    block = dose.crop(points.min(axis=0), points.max(axis=0), pad=2)
+    values = read_dose(block, points)
+    warm = values > (1.0 - NEVER_SHARE) * hottest(values)
+    points, values = points[warm], values[warm]
+    if not len(points):
+        return None
+    _, nearest = target.tree.query(points)
+    facing = cord_surface.distance_mm(target.points_mm[nearest])
+    count = min(len(points), round(HOT_MM3 / POINT_MM**3))
+    hot = points[np.argsort(-values, kind="stable")[:count]]
+    slopes = [
+        (read_dose(block, hot + step) - read_dose(block, hot - step)) / (2 * DIFFERENCE_MM)
+        for step in DIFFERENCE_MM * np.eye(3)
+    ]
+    gradient = float(np.sqrt(sum(s * s for s in slopes)).mean())
+    return CordDose(values, facing, gradient)
+
+
+def lag_behind(cord: CordDose, begin_mm: float, slope_gy_per_mm: float, share: float) -> Lag:
+    """Room that the near-maximum gains as the target recedes from ``begin_mm``.
+
+    Every point falls with the slope by the room it gains: a ``share`` of it only once the target
+    that it faces recedes, the rest with the target as a whole. The room gained by the near-maximum
+    is its own fall over the slope.
+    """
+    separations = begin_mm + np.arange(0.0, LAST_MM + STEP_MM / 2, STEP_MM)
+    first = hottest(cord.dose_gy)
+    warm = cord.dose_gy > (1.0 - NEVER_SHARE) * first
+    dose, facing = cord.dose_gy[warm], np.maximum(cord.facing_mm[warm], begin_mm)
+    own = np.maximum(separations[:, None] - facing, 0.0)
+    room = (1.0 - share) * (separations - begin_mm)[:, None] + share * own
+    falls = (first - hottest(dose - slope_gy_per_mm * room)) / slope_gy_per_mm
+    return Lag(separations, np.maximum.accumulate(np.maximum(falls, 0.0)))
