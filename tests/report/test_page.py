@@ -20,6 +20,7 @@ from cordgap.report.document import document_pdf
 from cordgap.report.files import write_file
 from cordgap.report.numbers import shown
 from cordgap.report.page import page_html
+from cordgap.report.scenario_words import escc_words
 from cordgap.report.sentence import LEVEL_NOT_IDENTIFIED, answer_sentence, highest_words
 from cordgap.report.sheet import UNKNOWN, goal_line, read_extras, volume_rows
 from cordgap.report.tables import analysis_document
@@ -262,3 +263,35 @@ def test_a_write_that_fails_leaves_the_old_file(
         write_file(path, "new")
     assert path.read_bytes() == b"old\r\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_delivery_uncertainty_on_page_and_pdf(
+    results: dict[str, CaseResult], pages: dict[str, str], pdfs: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The ring was asked for scenarios, the others were not."""
+    found = results["ring"].scenarios
+    assert found is not None
+    text = unescape(re.sub(r"<[^>]+>", " ", pages["ring"]))
+    printed = " ".join(text_of(pdfs["ring"], tmp_path))
+    for row in found.rows:
+        assert row.required_separation_mm is not None
+        words = f"{shown(row.required_separation_mm)} mm"
+        assert re.search(rf"{100 * row.probability:.0f} %\s+{words[:-3]}\s", text)
+        assert f"{100 * row.probability:.0f} % keep it with {words}" in printed
+    for part in found.model.parts:
+        assert part.source in text
+    assert "delivery uncertainty" not in pages["coverage-first"].lower()
+    assert "Delivery uncertainty" not in " ".join(text_of(pdfs["coverage-first"], tmp_path))
+
+
+@pytest.mark.parametrize("name", ["ring", "coverage-first", "no dose"])
+def test_the_epidural_grade_stands_on_page_and_pdf(
+    results: dict[str, CaseResult],
+    pages: dict[str, str],
+    pdfs: dict[str, bytes],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    words = escc_words(results[name].escc)
+    assert words in unescape(pages[name])
+    assert words in " ".join(text_of(pdfs[name], tmp_path))

@@ -36,6 +36,7 @@ from cordgap.report.reirradiation import (
     risk_lines,
 )
 from cordgap.report.reirradiation_figure import plot_levels_eqd2, plot_sum_dvh
+from cordgap.report.scenario_words import escc_words, scenario_lines
 from cordgap.report.sentence import (
     LEVEL_NOT_IDENTIFIED,
     answer_sentence,
@@ -299,6 +300,11 @@ def _physicist(pages: list[Figure], result: CaseResult, extras: Extras) -> None:
         _goals(body, s)
         _methods(body, s)
         _schedules(body, s)
+        body.heading("Epidural grade")
+        body.text(escc_words(result.escc), 6.5)
+    if result.scenarios is not None:
+        body.heading("Delivery uncertainty")
+        body.bullets(scenario_lines(result.scenarios), 6.5)
     _doses(body, result)
     body.heading(f"Integrity: input {result.input_verdict}")
     body.bullets(_findings(result.findings) or ["no findings"], 6.5)

@@ -14,10 +14,11 @@ from typing import Any
 
 from cordgap.analysis import CaseResult
 from cordgap.report.explorer import explorer_data
-from cordgap.report.figures import FIGURE_NAMES, draw_figure, figure_bytes
+from cordgap.report.figures import FIGURE_NAMES, SCENARIO_FIGURE, draw_figure, figure_bytes
 from cordgap.report.numbers import rounded_down, shown, shown_range
 from cordgap.report.parts import Document
 from cordgap.report.reirradiation_page import previous_html
+from cordgap.report.scenario_words import escc_words
 from cordgap.report.sentence import (
     answer_sentence,
     binding_words,
@@ -46,6 +47,7 @@ PARTS = (
     "parts/previous.html",
     "parts/coverage.html",
     "parts/where.html",
+    "parts/delivery.html",
     "parts/schedules.html",
     "parts/dvh.html",
     "parts/findings.html",
@@ -62,6 +64,8 @@ _ALT = {
     "map": "Gap by level and direction around the cord, unrolled: right, anterior, left",
     "levels": "Axial planes with most to remove, with contours and what lies closer to the cord "
     "than required; patient right is on the left",
+    "scenarios": "Left: dose of the cord against separation, with the band of the scenarios "
+    "and the limit. Right: share of the scenarios that keep the limit against separation",
     "clock": "Clock face of the sextants around the cord: gap, what is missing; patient right on "
     "the left",
 }
@@ -90,6 +94,8 @@ def page_html(
     if explorer and s is not None:
         # The sheet shows the planes with most to remove, or that of the gap where nothing is.
         names = (*(() if s.worst_levels_mm else ("axial",)), *_FIGURES)
+    if result.scenarios is not None and result.scenarios.curve is not None:
+        names = (*names, SCENARIO_FIGURE)
     drawn = dict(figures or {})
     for name in names:
         if name not in drawn:
@@ -107,6 +113,7 @@ def page_html(
         prescription=prescription_words(result.prescription),
         dose_type=dose_type_words(result.case),
         binding=binding_words(result),
+        grade=escc_words(result.escc),
         highest=highest_by_separation(s) if s is not None else [],
         highest_reasons=highest_reasons(s) if s is not None else [],
         derived=derived_words(s) if s is not None else "",
