@@ -64,9 +64,16 @@ def volume_cc(structure) -> float:
     return build_solid(structure).volume_cc
 
 
-def test_every_region_is_there(regions):
+@pytest.fixture(scope="module")
+def at(ring) -> str:
+    """The required separation as names hold it."""
+    assert ring.separation.make_mm == 3.0
+    return f"{ring.separation.required_separation_mm:.1f}mm"
+
+
+def test_every_region_is_there(regions, at):
     assert list(regions) == [
-        "CG_Resect_2.2mm", "CG_Remain_2.2mm", "CG_Shell_2.2mm",
+        f"CG_Resect_{at}", f"CG_Remain_{at}", f"CG_Shell_{at}",
         "CG_Resect_3.0mm", "CG_Remain_3.0mm", "CG_Shell_3.0mm", "CG_Cord_PRV1.5",
     ]  # fmt: skip
     assert all(s.status == "ok" and s.colour is not None for s in regions.values())
@@ -75,11 +82,11 @@ def test_every_region_is_there(regions):
     assert not codes
 
 
-def test_volumes_are_those_of_the_result(ring, regions):
+def test_volumes_are_those_of_the_result(ring, regions, at):
     s = ring.separation
     target = build_solid(ring.target.structure).volume_cc
-    at = {p.separation_mm: p.resection_cc for p in s.curve}
-    for word, resected in (("2.2mm", s.resection_cc), ("3.0mm", at[3.0])):
+    closer = {p.separation_mm: p.resection_cc for p in s.curve}
+    for word, resected in ((at, s.resection_cc), ("3.0mm", closer[3.0])):
         removed, left = (
             volume_cc(regions[f"CG_Resect_{word}"]),
             volume_cc(regions[f"CG_Remain_{word}"]),
@@ -207,7 +214,7 @@ def test_refusals(ring):
         encapsulated_pdf_bytes(phantom, b"%PDF-1.4")
 
 
-def test_without_an_answer_the_cord_alone_is_written(ring, tmp_path):
+def test_without_an_answer_the_cord_alone_is_written(ring, at, tmp_path):
     nothing = replace(ring, separation=None, separation_reason="there is no target")
     notes = write_rtstruct(nothing, tmp_path / "rs.dcm", at_mm=3.0)
     assert notes == (
@@ -221,7 +228,7 @@ def test_without_an_answer_the_cord_alone_is_written(ring, tmp_path):
     content, notes = rtstruct_bytes(ptv)
     assert "no resection volume can be given" in notes[0]
     names = {i.ROIName for i in pydicom.dcmread(_file(content)).StructureSetROISequence}
-    assert names == {"CG_Shell_2.2mm", "CG_Shell_3.0mm", "CG_Cord_PRV1.5"}
+    assert names == {f"CG_Shell_{at}", "CG_Shell_3.0mm", "CG_Cord_PRV1.5"}
 
 
 def test_keyhole_keeps_the_area():

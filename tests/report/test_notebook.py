@@ -61,7 +61,7 @@ def test_a_result_shows_itself(shown):
     assert isinstance(result, CaseResult)
     html = result._repr_html_()
     assert "data:image/png;base64," in html
-    assert "Make 3.0 mm between tumour and cord" in html
+    assert "Make 2.5 mm between tumour and cord" in html
     assert "LEVEL NOT IDENTIFIED" in html
     assert "does not decide whether to operate" in html
     assert html.count("<img ") == 2

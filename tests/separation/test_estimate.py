@@ -18,6 +18,7 @@ from cordgap.case.structure import structure_from_contours
 from cordgap.dvh import structures
 from cordgap.dvh.metrics import parse_goal
 from cordgap.errors import OptionError
+from cordgap.limits import judge
 from cordgap.phantom import Epidural, Sampling, SpineDose, spine_case
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=12)
@@ -28,8 +29,9 @@ RX = Prescription(24.0, 2, "option")
 def compute_once():
     """Keep what does not depend on limits and goals: solids, DVHs and the survey of each case."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("survey", "build_solid", "surface_of", "hot_end_of_margin"):
-            patch.setattr(analysis, name, cache(getattr(analysis, name)))
+        patch.setattr(analysis, "survey", cache(analysis.survey))
+        for name in ("build_solid", "surface_of", "hot_end_of_margin"):
+            patch.setattr(judge, name, cache(getattr(judge, name)))
         for name in ("build_solid", "compute_dvh"):
             patch.setattr(structures, name, cache(getattr(structures, name)))
         yield

@@ -149,7 +149,7 @@ def _surgeon(page: Figure, result: CaseResult, identify: bool) -> None:
     top = Column(page, MARGIN_MM, WIDTH_MM, TOP_MM + 2.0)
     _identity(top, identity_lines(result, identify=identify))
     sentence = answer_sentence(result)
-    top.text(sentence, 13.5 if len(sentence) < _LONG else 10.0, weight="bold")
+    top.text(sentence, 13.6 if len(sentence) < _LONG else 10.0, weight="bold")
     top.gap(1.0)
     _level(top, result, 10.5)
     if s is None:
