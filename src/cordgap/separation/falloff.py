@@ -104,7 +104,7 @@ class Falloff:
         """Predict the cord dose at a separation; not below the present separation."""
         extra = max(separation_mm - self.separation_mm, 0.0)
         if self.lag is not None:
-            extra = self.lag.effective(self.separation_mm + extra)
+            extra = float(self.lag.effective(self.separation_mm + extra))
         linear = self.dose_gy - self.gradient_gy_per_mm * extra
         if linear >= self._knee:
             return linear
@@ -123,7 +123,7 @@ class Falloff:
             beyond = self._knee / self.gradient_gy_per_mm * float(np.log(self._knee / dose_gy))
         room = to_knee + beyond
         if self.lag is not None:
-            return max(self.separation_mm, self.lag.separation_for(room))
+            return max(self.separation_mm, float(self.lag.separation_for(room)))
         return self.separation_mm + room
 
 

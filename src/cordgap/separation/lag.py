@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cordgap.case.grid import DoseGrid
 from cordgap.dvh.solid import Solid
@@ -52,15 +52,19 @@ class Lag:
     separation_mm: FloatArray
     effective_mm: FloatArray
 
-    def effective(self, separation_mm: float) -> float:
-        """Room that the near-maximum has gained at a separation."""
-        beyond = max(separation_mm - float(self.separation_mm[-1]), 0.0)
-        return float(np.interp(separation_mm, self.separation_mm, self.effective_mm)) + beyond
+    def effective(self, separation_mm: ArrayLike) -> FloatArray:
+        """Room that the near-maximum has gained at separations."""
+        at = np.asarray(separation_mm, dtype=np.float64)
+        beyond = np.maximum(at - self.separation_mm[-1], 0.0)
+        room: FloatArray = np.interp(at, self.separation_mm, self.effective_mm) + beyond
+        return room
 
-    def separation_for(self, effective_mm: float) -> float:
-        """Separation at which the near-maximum has gained that much room."""
-        beyond = max(effective_mm - float(self.effective_mm[-1]), 0.0)
-        return float(np.interp(effective_mm, self.effective_mm, self.separation_mm)) + beyond
+    def separation_for(self, effective_mm: ArrayLike) -> FloatArray:
+        """Separations at which the near-maximum has gained that much room."""
+        room = np.asarray(effective_mm, dtype=np.float64)
+        beyond = np.maximum(room - self.effective_mm[-1], 0.0)
+        at: FloatArray = np.interp(room, self.effective_mm, self.separation_mm) + beyond
+        return at
 
 
 def read_cord(

@@ -27,9 +27,10 @@ from cordgap.separation.displaced import (
     reach_mm,
     steep_dose,
 )
-from cordgap.separation.estimators import SLOPE_RANGE, slope_gy_per_mm
+from cordgap.separation.estimators import LAG_RANGE, LAG_SHARE, SLOPE_RANGE, slope_gy_per_mm
 from cordgap.separation.falloff import KNEE_FRACTION
 from cordgap.separation.gap import centroid_mm
+from cordgap.separation.lag import Lag
 from cordgap.separation.methods import NEAR_MAXIMA_GY
 from cordgap.separation.plan import CordLimit, Plan
 from cordgap.separation.result import Interval, Separation
@@ -284,7 +285,13 @@ def _edge_gy(dose: DoseGrid, points: Points, moves: Moves) -> float:
 
 
 def fall_to_mm(
-    start_gy: FloatArray, wanted_gy: float, *, begin_mm: float, slope: float, knee_gy: float
+    start_gy: FloatArray,
+    wanted_gy: float,
+    *,
+    begin_mm: float,
+    slope: float,
+    knee_gy: float,
+    lag: Lag | None = None,
 ) -> FloatArray:
     """Separation at which the cord dose has fallen from each start to what is wanted.
 
@@ -296,15 +303,26 @@ def fall_to_mm(
     knee = np.maximum(np.minimum(knee_gy, start), 1e-12)
     linear = (start - np.maximum(wanted_gy, knee)) / slope
     tail = np.where(wanted_gy < knee, knee / slope * np.log(knee / wanted_gy), 0.0)
-    out: FloatArray = np.where(start <= wanted_gy, begin_mm, begin_mm + linear + tail)
+    reached = begin_mm + linear + tail
+    if lag is not None:
+        reached = np.maximum(begin_mm, lag.separation_for(linear + tail))
+    out: FloatArray = np.where(start <= wanted_gy, begin_mm, reached)
     return out
 
 
 def _falls(
-    start_gy: FloatArray, extra_mm: FloatArray, *, slope: float, knee_gy: float
+    start_gy: FloatArray,
+    separation_mm: FloatArray,
+    *,
+    begin_mm: float,
+    slope: float,
+    knee_gy: float,
+    lag: Lag | None,
 ) -> FloatArray:
-    """Cord dose (n, m) after receding by ``extra_mm`` (n,) from each start (m,)."""
-    start, extra = start_gy[None], np.maximum(extra_mm, 0.0)[:, None]
+    """Cord dose (n, m) at separations (n,) from each start (m,)."""
+    start, extra = start_gy[None], np.maximum(separation_mm - begin_mm, 0.0)[:, None]
+    if lag is not None:
+        extra = lag.effective(begin_mm + extra)
     knee = np.maximum(np.minimum(knee_gy, start), 1e-12)
     linear = start - slope * extra
     beyond = extra - (start - knee) / slope
@@ -337,30 +355,36 @@ def _separations(
     as_planned = separation.question == "as planned"
     begin = base if as_planned else present
 
-    def needed(factor: float) -> FloatArray:
+    def needed(factor: float, share: float) -> FloatArray:
         start = np.r_[nominal_gy, dose_gy]
-        fall = fall_to_mm(start, wanted_gy, begin_mm=begin, slope=factor * slope, knee_gy=knee)
+        lag = anatomy.lag(begin, factor * slope, share)
+        fall = fall_to_mm(
+            start, wanted_gy, begin_mm=begin, slope=factor * slope, knee_gy=knee, lag=lag
+        )
         # What coverage alone needs stays needed, however little the cord gets.
         if as_planned or (separation.method == "plan-gradient" and base > fall[0] + _SAME_MM):
             shift = min(base - fall[0], 0.0)
             return np.asarray(np.maximum(fall[1:] + shift, base), dtype=np.float64)
         return np.asarray(np.maximum(fall[1:] + (base - fall[0]), present), dtype=np.float64)
 
-    required = np.sort(needed(1.0))
-    shallow, steep = (np.sort(needed(k)) for k in SLOPE_RANGE)
+    needed_mm = needed(1.0, LAG_SHARE)
+    required = np.sort(needed_mm)
+    ends = zip(SLOPE_RANGE, LAG_RANGE, strict=True)
+    shallow, steep = (np.sort(needed(k, share)) for k, share in ends)
     rows = tuple(
         _row(p, base, interval, present, max_mm, (required, shallow, steep)) for p in PROBABILITIES
     )
     grid = np.arange(0.0, max_mm + CURVE_STEP_MM / 2, CURVE_STEP_MM)
     starts = np.r_[nominal_gy, np.percentile(dose_gy, BAND_PERCENTS)]
-    falls = _falls(starts, grid - begin, slope=slope, knee_gy=knee)
+    lag = anatomy.lag(begin, slope, LAG_SHARE)
+    falls = _falls(starts, grid, begin_mm=begin, slope=slope, knee_gy=knee, lag=lag)
     curve = ProbabilityCurve(
         separation_mm=grid,
         probability=np.searchsorted(required, grid + _SAME_MM, side="right") / required.size,
         nominal_gy=falls[:, 0],
         dose_gy=falls[:, 1:],
     )
-    return needed(1.0), rows, curve, None
+    return needed_mm, rows, curve, None
 
 
 def _row(

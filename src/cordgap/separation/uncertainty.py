@@ -122,8 +122,8 @@ def load_scenarios(which: str | Path = BUILT_IN) -> ScenarioModel:
 
     Examples
     --------
-    >>> load_scenarios().total_sd_mm(1)[1]  # anterior-posterior, as in docs/uncertainty.md
-    1.4035668847618199
+    >>> round(load_scenarios().total_sd_mm(1)[1], 6)  # anterior-posterior, see docs/uncertainty.md
+    1.403567
     """
     if str(which) == BUILT_IN:
         return parse_scenarios(default_text(), BUILT_IN)
