@@ -43,7 +43,7 @@ CASES = (
 
 @pytest.fixture(scope="module")
 def pdfs(results: dict[str, CaseResult]) -> dict[str, bytes]:
-    return {name: document_pdf(results[name]) for name in (*CASES, "odd names")}
+    return {name: document_pdf(results[name]) for name in (*CASES, "odd names", "scenarios")}
 
 
 @pytest.mark.parametrize("name", CASES)
