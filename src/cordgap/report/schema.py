@@ -11,7 +11,7 @@ from cordgap.errors import OptionError
 
 _NAMES = (
     "analysis", "check", "compare", "dvh", "error", "falloff", "protocols", "results",
-    "scenarios", "separation", "table",
+    "scenarios", "separation", "table", "transfer",
 )  # fmt: skip
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 

@@ -1,0 +1,80 @@
+"""What the verbs of the network share: options, the extra, and an end that leaves nothing half."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cordgap._version import __version__
+from cordgap.errors import OptionError
+
+if TYPE_CHECKING:
+    from cordgap.network.inbox import Inbox
+
+AetOption = Annotated[str, typer.Option("--aet", metavar="AET", help="Our DICOM name.")]
+TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt; see --cert, --key, --ca.")]
+CertOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Our certificate, PEM.")]
+KeyOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM.")]
+CaOption = Annotated[
+    Path | None, typer.Option("--ca", metavar="FILE", help="Certificates of who is trusted, PEM.")
+]
+ObjectMbOption = Annotated[int, typer.Option(min=1, help="Largest object, in MB.")]
+ObjectsOption = Annotated[int, typer.Option(min=1, help="Most objects that --into holds.")]
+FreeMbOption = Annotated[int, typer.Option(min=0, help="What stays free on the disk, in MB.")]
+
+
+def require_extra() -> None:
+    """See that the packages of the extra are there.
+
+    Raises
+    ------
+    OptionError
+        If one is not.
+    """
+    for name in ("pynetdicom", "dicomweb_client"):
+        if find_spec(name) is None:
+            raise OptionError(f"{name} is not installed: pip install 'cordgap[pacs]'")
+
+
+def make_inbox(folder: Path, max_object_mb: int, max_objects: int, keep_free_mb: int) -> Inbox:
+    """Return the inbox that the options describe."""
+    from cordgap.network.inbox import Inbox, Limits
+
+    return Inbox(folder, Limits(max_object_mb << 20, max_objects, keep_free_mb << 20))
+
+
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """Run the block until it ends, or Ctrl-C or SIGTERM ends it; both are a regular end."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def transfer_document(verb: str, **values: Any) -> dict[str, Any]:
+    """Return ``cordgap.transfer/1``."""
+    empty = {"stored": 0, "repeated": 0, "sent": 0, "refused": {}, "studies": 0, "analyses": None}
+    head = {"schema": "cordgap.transfer/1", "cordgap_version": __version__, "verb": verb}
+    return head | empty | values
+
+
+def refused_words(refused: dict[str, int]) -> str:
+    """Say how many objects were refused, and why."""
+    if not refused:
+        return "0 refused"
+    reasons = ", ".join(f"{code} {count}" for code, count in sorted(refused.items()))
+    return f"{sum(refused.values())} refused ({reasons})"
