@@ -27,7 +27,7 @@ BLOCK = re.compile(
 )
 VERBS = (
     "analyze", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "receive",
-    "scenarios", "schema", "separation", "serve",
+    "scenarios", "schema", "separation", "serve", "watch",
 )  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,8 @@ from cordgap._version import __version__
 from cordgap.errors import OptionError
 
 if TYPE_CHECKING:
+    from cordgap.network.desk import Desk, Outcome
+    from cordgap.network.exports import Folder
     from cordgap.network.inbox import Inbox
 
 AetOption = Annotated[str, typer.Option("--aet", metavar="AET", help="Our DICOM name.")]
@@ -27,6 +31,18 @@ CaOption = Annotated[
 ObjectMbOption = Annotated[int, typer.Option(min=1, help="Largest object, in MB.")]
 ObjectsOption = Annotated[int, typer.Option(min=1, help="Most objects that --into holds.")]
 FreeMbOption = Annotated[int, typer.Option(min=0, help="What stays free on the disk, in MB.")]
+
+ResultsOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder of results, one inside it a plan.")
+]
+SettleOption = Annotated[
+    float, typer.Option(min=0, help="A plan is complete when nothing changed for so many seconds.")
+]
+PatienceOption = Annotated[
+    float, typer.Option(min=0, help="Wait so long for a file that others refer to, in seconds.")
+]
+TimeoutOption = Annotated[float, typer.Option(min=1, help="Give a plan up after so many seconds.")]
+_VERDICTS = {0: "met", 1: "exceeded", 3: "not evaluable"}
 
 
 def require_extra() -> None:
@@ -78,3 +94,53 @@ def refused_words(refused: dict[str, int]) -> str:
         return "0 refused"
     reasons = ", ".join(f"{code} {count}" for code, count in sorted(refused.items()))
     return f"{sum(refused.values())} refused ({reasons})"
+
+
+@dataclass
+class Report:
+    """Prints what becomes of plans as it happens, and counts it."""
+
+    silent: bool
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def say(self, event: Outcome | str) -> None:
+        """Print one event of :func:`cordgap.network.desk.watch`."""
+        if isinstance(event, str):
+            if event:
+                logging.getLogger("cordgap").warning("%s", event)
+            return
+        self.outcomes.append(event)
+        if not self.silent:
+            print(_line_of(event), flush=True)
+
+    @property
+    def exit_code(self) -> int:
+        """4 where a plan was refused or failed, then 3, 1, 0 as for one plan."""
+        codes = {o.exit_code if o.status == "ok" else 4 for o in self.outcomes}
+        return next((code for code in (4, 3, 1) if code in codes), 0)
+
+    def closing(self) -> str:
+        """Say how many plans came out how."""
+        words = [
+            f"{sum(o.status == status for o in self.outcomes)} {word}"
+            for status, word in (("ok", "analysed"), ("refused", "refused"), ("failed", "failed"),
+                                 ("timeout", "given up"))
+        ]  # fmt: skip
+        return f"plans: {', '.join(words)}"
+
+    def document(self, desk: Desk, source: Folder) -> dict[str, Any]:
+        """Return ``cordgap.watch/1``."""
+        return {
+            "schema": "cordgap.watch/1",
+            "cordgap_version": __version__,
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+            "on_record": len(desk.outcomes()),
+            "unreadable": len(source.unreadable),
+        }
+
+
+def _line_of(outcome: Outcome) -> str:
+    verdict = _VERDICTS.get(outcome.exit_code or 0, "") if outcome.status == "ok" else ""
+    tail = f": {outcome.reason} [{outcome.code}]" if outcome.reason else ""
+    words = verdict or outcome.status
+    return f"{outcome.plan}  {words}, {outcome.files} files, {outcome.seconds:.1f} s{tail}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,13 @@ def receive(
     max_object_mb: network.ObjectMbOption = 512,
     max_objects: network.ObjectsOption = 200_000,
     keep_free_mb: network.FreeMbOption = 1024,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Analyse each plan when its study is quiet.")
+    ] = False,
+    out: network.ResultsOption = Path("cordgap-results"),
+    settle_s: network.SettleOption = 10.0,
+    patience_s: network.PatienceOption = 300.0,
+    timeout_s: network.TimeoutOption = 600.0,
     idle_s: Annotated[
         float | None, typer.Option(min=0, help="End when nothing came for so many seconds.")
     ] = None,
@@ -40,24 +48,50 @@ def receive(
 ) -> None:
     """Take DICOM objects from known senders into a folder; Ctrl-C ends it.
 
-    Example: cordgap receive --into inbox --allow ECLIPSE --port 11112
+    Example: cordgap receive --into inbox --allow ECLIPSE --port 11112 --analyze
     """
     common.start_logging(quiet, verbose)
     network.require_extra()
+    from cordgap.cli.analyze import analyze_folder
+    from cordgap.network.desk import Desk, watch
+    from cordgap.network.exports import Folder
     from cordgap.network.link import tls_context
     from cordgap.network.receive import receiving
 
     context = tls_context(server=True, cert=cert, key=key, ca=ca) if tls else None
     inbox = network.make_inbox(into, max_object_mb, max_objects, keep_free_mb)
-    with receiving(
-        inbox, address=(host, port), ae_title=aet, allow=allow or [], context=context
-    ) as tally:
+    report = network.Report(silent=json)
+    analyses = None
+    with ExitStack() as stack:
+        desk = None
+        if analyze:
+            desk = stack.enter_context(Desk(out, analyze_folder, timeout_s=timeout_s))
+        tally = stack.enter_context(
+            receiving(inbox, address=(host, port), ae_title=aet, allow=allow or [], context=context)
+        )
         if not json:
             words = f"{', '.join(allow or [])} may send{', over TLS' if tls else ''}"
             print(f"{aet} listens on {host}:{tally.port}; {words}  (Ctrl-C ends)", flush=True)
+
+        def idle() -> bool:
+            return idle_s is not None and time.monotonic() - tally.last >= idle_s
+
         with network.until_stopped():
-            while idle_s is None or time.monotonic() - tally.last < idle_s:
-                time.sleep(0.1)
+            if desk is None:
+                while not idle():
+                    time.sleep(0.1)
+            else:
+                source = Folder(into, leave_out=[out])
+                for event in watch(source, desk, quiet_s=settle_s, patience_s=patience_s):
+                    report.say(event)
+                    if idle():
+                        break
+                for event in watch(
+                    source, desk, quiet_s=settle_s, patience_s=patience_s, once=True
+                ):
+                    report.say(event)
+        if desk is not None:
+            analyses = report.document(desk, source)
     if json:
         common.emit(
             network.transfer_document(
@@ -66,6 +100,7 @@ def receive(
                 repeated=tally.repeated,
                 refused=dict(tally.refused),
                 studies=len(tally.studies),
+                analyses=analyses,
             )
         )
     else:
@@ -74,4 +109,6 @@ def receive(
             f"{tally.repeated} had come before, {network.refused_words(tally.refused)}; "
             f"{tally.rejected} association(s) refused, {tally.aborted} aborted"
         )
-    raise typer.Exit(4 if tally.refused else 0)
+        if analyze:
+            print(report.closing())
+    raise typer.Exit(4 if tally.refused else report.exit_code)
