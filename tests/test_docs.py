@@ -26,8 +26,8 @@ BLOCK = re.compile(
     re.S,
 )
 VERBS = (
-    "analyze", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "receive",
-    "scenarios", "schema", "separation", "serve", "watch",
+    "analyze", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
+    "receive", "scenarios", "schema", "send", "separation", "serve", "watch",
 )  # fmt: skip
 
 

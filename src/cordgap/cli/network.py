@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cordgap.network.desk import Desk, Outcome
     from cordgap.network.exports import Folder
     from cordgap.network.inbox import Inbox
+    from cordgap.network.pacs import Pacs
 
 AetOption = Annotated[str, typer.Option("--aet", metavar="AET", help="Our DICOM name.")]
 TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt; see --cert, --key, --ca.")]
@@ -42,6 +43,10 @@ PatienceOption = Annotated[
     float, typer.Option(min=0, help="Wait so long for a file that others refer to, in seconds.")
 ]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Give a plan up after so many seconds.")]
+PacsOption = Annotated[
+    str,
+    typer.Option("--pacs", metavar="AET@HOST:PORT|URL", help="The archive; a URL for DICOMweb."),
+]
 _VERDICTS = {0: "met", 1: "exceeded", 3: "not evaluable"}
 
 
@@ -63,6 +68,18 @@ def make_inbox(folder: Path, max_object_mb: int, max_objects: int, keep_free_mb:
     from cordgap.network.inbox import Inbox, Limits
 
     return Inbox(folder, Limits(max_object_mb << 20, max_objects, keep_free_mb << 20))
+
+
+def make_pacs(
+    address: str, aet: str, tls: bool, cert: Path | None, key: Path | None, ca: Path | None
+) -> Pacs:
+    """Return the archive that the options describe."""
+    from cordgap.network.link import tls_context
+    from cordgap.network.pacs import Pacs
+
+    context = tls_context(server=False, cert=cert, key=key, ca=ca) if tls else None
+    pair = None if cert is None else (cert, key)
+    return Pacs(address, aet=aet, context=context, ca=ca, cert=pair)
 
 
 @contextmanager
