@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -196,3 +197,10 @@ def test_the_verbs(filled, own, tmp_path, monkeypatch, capsys):
     assert (code, said.out) == (0, "2 of 2 object(s) sent, 0 refused\n")
     assert verb("fetch", *pacs, "--into", tmp_path)[0] == 2
     assert "--since soon" in verb("fetch", *pacs, "--into", tmp_path, "--since", "soon")[1].err
+
+
+def test_other_verbs_do_not_pay_for_the_network():
+    code = "import sys; from cordgap.cli.main import build_app; build_app(); "
+    code += "print([m for m in ('pynetdicom', 'dicomweb_client', 'requests') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -273,9 +273,11 @@ def test_an_object_without_end_is_cut_off(node, objects):
     ds = changed(objects[0], PixelData=b"\0" * (8 << 20))
     with node(limits=Limits(object_bytes=1 << 20)) as (folder, tally):
         assoc = associate(tally)
+        wire = assoc.dul.socket.socket
         status = assoc.send_c_store(ds)
         assert "Status" not in status
         wait_until(lambda: not assoc.is_established)
+        wire.close()  # pynetdicom leaves it to the garbage collector
         assert (rows(folder), tally.stored) == (0, 0)
 
 

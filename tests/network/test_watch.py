@@ -17,7 +17,6 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from cordgap.cli.analyze import analyze_folder
 from cordgap.errors import DicomError, NetworkError
 from cordgap.network import desk as desk_module
 from cordgap.network.desk import Desk, Outcome, watch
@@ -271,6 +270,26 @@ def test_two_watchers_do_not_share_a_folder(exported, tmp_path):
     assert len(run(exported, out)) == 1
 
 
+def wait_for_end(exported: Path) -> bool:
+    """Wait until no process has the folder of exports in its command or its environment."""
+    word = str(exported.parent).encode()
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        left = [p for p in Path("/proc").glob("[0-9]*/environ") if _holds(p, word)]
+        if not left:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _holds(path: Path, word: bytes) -> bool:
+    try:
+        return int(path.parent.name) != os.getpid() and word in path.read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are read in /proc")
 def test_kill_9_of_the_watcher(exported, tmp_path):
     """Killed in the middle of an analysis: nothing on record, and the next run does it."""
     out = tmp_path / "out"
@@ -278,15 +297,40 @@ def test_kill_9_of_the_watcher(exported, tmp_path):
         "from pathlib import Path; from tests.network.test_watch import run, hang; "
         f"run(Path({str(exported)!r}), Path({str(out)!r}), hang)"
     )
-    with subprocess.Popen([sys.executable, "-c", program], cwd=PLANS.parent) as process:
+    marked = os.environ | {"CORDGAP_TEST": str(exported.parent)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=PLANS.parent, env=marked) as process:
         end = time.monotonic() + 30
         while not list(out.glob(".work-*/plan/*")):
             assert time.monotonic() < end
             time.sleep(0.05)
         process.kill()
     assert rows(out) == 0
+    # The process of the analysis ends with the one that started it.
+    assert wait_for_end(exported)
     assert [o.status for o in run(exported, out)] == ["ok"]
     assert (rows(out), len(list(out.glob(".work-*")))) == (1, 0)
+
+
+def test_slices_that_still_come_into_another_folder_are_waited_for(exported):
+    images = exported / "images"
+    images.mkdir()
+    (exported / "CT.dcm").rename(images / "CT.dcm")
+    source = Folder(exported)
+    source.look(0.0)
+    content = (images / "CT.dcm").read_bytes()
+    (images / "CT2.dcm").write_bytes(content[:5000])
+    source.look(9.0)
+    assert source.plans(10.0, 5.0) == []
+    (images / "CT2.dcm").unlink()
+    source.look(11.0)
+    assert len(source.plans(11.0, 5.0)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO here")
+def test_what_is_no_file_is_not_opened(exported, tmp_path):
+    os.mkfifo(exported / "pipe.dcm")
+    assert len(run(exported, tmp_path / "out")) == 1
 
 
 def test_a_folder_of_other_things(tmp_path):
@@ -316,10 +360,10 @@ def test_the_verb_does_what_analyze_does(exported, tmp_path, monkeypatch, capsys
     assert text.endswith("plans: 1 analysed, 0 refused, 0 failed, 0 given up; 0 had been before\n")
     (result,) = out.glob("plan-*/result.json")
     assert {p.name for p in result.parent.iterdir()} >= {"report.html", "report.pdf", "figures"}
-    analyze_folder(exported, tmp_path / "direct")
-    capsys.readouterr()
-    ours, theirs = (json.loads(p.read_text()) for p in (result, tmp_path / "direct/result.json"))
-    assert ours == theirs
+    monkeypatch.setattr(sys, "argv", ["cordgap", "analyze", str(exported), "--json"])
+    with pytest.raises(SystemExit):
+        main.run()
+    assert json.loads(result.read_text()) == json.loads(capsys.readouterr().out)
     code, text = verb("--json")
     document = json.loads(text)
     jsonschema.Draft202012Validator(load_schema("watch")).validate(document)

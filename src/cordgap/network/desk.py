@@ -10,10 +10,11 @@ import json
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -26,6 +27,8 @@ Status = Literal["ok", "refused", "failed", "timeout"]
 OUTCOME = "outcome.json"
 _WORK = ".work-"
 _LOCK = ".lock"
+# An analysis that has answered has nothing more to do.
+_LAST_SECONDS = 10.0
 
 # Analyses a folder into another one and returns the exit code; a function of a module, since it
 # runs in a process of its own.
@@ -141,6 +144,8 @@ class Desk:
     def _keep(self, outcome: Outcome, out: Path) -> Outcome:
         head = {"schema": "cordgap.outcome/1", "cordgap_version": __version__}
         try:
+            if outcome.status != "ok" and out.exists():
+                shutil.rmtree(out)  # what a crash left is no result
             out.mkdir(exist_ok=True)
             with (out / OUTCOME).open("x", encoding="utf-8") as stream:
                 json.dump(head | asdict(outcome), stream, indent=1)
@@ -170,10 +175,10 @@ class Desk:
             try:
                 status, exit_code, code, reason = receiver.recv()
             except EOFError:
-                process.join()
+                process.join(_LAST_SECONDS)
                 reason = f"the process ended with {process.exitcode}"
                 return "failed", None, "process-ended", reason
-            process.join()
+            process.join(_LAST_SECONDS)
             return status, exit_code, code, reason
         finally:
             if process.is_alive():
@@ -187,6 +192,7 @@ def _in_process(analyse: Analyse, folder: Path, out: Path, sender: Any) -> None:
     """Analyse, and say what came out; the text for the terminal goes nowhere."""
     import sys
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         sys.stdout = sys.stderr = nowhere
         try:
@@ -201,6 +207,14 @@ def _in_process(analyse: Analyse, folder: Path, out: Path, sender: Any) -> None:
             answer = ("failed", None, "unexpected", type(error).__name__)
         sender.send(answer)
         sender.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def stage(files: tuple[Path, ...], folder: Path) -> Path:

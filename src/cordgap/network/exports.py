@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,8 @@ class Folder:
                 status = path.stat()
             except OSError:
                 continue  # gone since the folder was listed
+            if not stat.S_ISREG(status.st_mode):
+                continue
             old = self._stamps.get(path)
             if old and (old.size, old.modified_ns) == (status.st_size, status.st_mtime_ns):
                 seen[path] = old
@@ -123,8 +126,9 @@ class Folder:
         list of (PlanExport, float)
             With the time in s since when they are quiet.
         """
-        busy = {p.parent for p, s in self._stamps.items() if now_s - s.since_s < quiet_s}
-        known = [self._look_into(p) for p in self._stamps if p.parent not in busy]
+        still = [p for p, s in self._stamps.items() if now_s - s.since_s >= quiet_s]
+        busy = {p.parent for p in self._stamps.keys() - set(still)}
+        known = [self._look_into(p) for p in still]
         found = []
         for group in grouped(known):
             if any(file.path.parent in busy for file in group):
