@@ -281,6 +281,17 @@ def test_an_object_without_end_is_cut_off(node, objects):
         assert (rows(folder), tally.stored) == (0, 0)
 
 
+def test_the_limit_is_of_one_object_not_of_an_association(node, objects):
+    ds = changed(objects[0], PixelData=b"\0" * (1 << 20))
+    with node(limits=Limits(object_bytes=2 << 20)) as (folder, tally):
+        assoc = associate(tally)
+        # 8 MB in all; 2 MB and 4 MB for what goes around them would not do.
+        answers = [assoc.send_c_store(changed_uid(ds, number)).Status for number in range(8)]
+        assoc.release()
+        assert answers == [0] * 8
+        assert rows(folder) == 8
+
+
 def test_disk_full_while_an_object_is_written(node, objects, monkeypatch):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -321,6 +332,7 @@ def test_disk_full_for_real(tmp_path, objects):
 
 def changed_uid(ds, number):
     ds.SOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     return ds
 
 
