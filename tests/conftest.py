@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -34,3 +44,120 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def debian():
+    """Return a function that gives the path of a program, after installing its package if need be.
+
+    Where it cannot be installed the test is skipped; with CI=true that fails.
+    """
+
+    def program(name: str, package: str) -> str:
+        path = _find(name)
+        if path is None:
+            _install(package)
+            path = _find(name)
+        if path is None:
+            message = f"{name} (Debian package {package}) is not there and cannot be installed"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return program
+
+
+def _install(package: str) -> None:
+    """Install a Debian package where root or sudo can."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    for words in (["update", "-qq"], ["install", "-y", "-qq", package]):
+        command = [*([] if root else ["sudo", "-n"]), "apt-get", *words]
+        try:
+            subprocess.run(command, capture_output=True, check=True, timeout=300)
+        except (OSError, subprocess.SubprocessError):
+            return
+
+
+def _find(name: str) -> str | None:
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
+    """Return a port of this computer that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc, on this computer alone."""
+
+    url: str
+    port: int
+    aet: str = "ORTHANC"
+
+    def call(self, path: str, data: bytes | None = None, method: str | None = None) -> Any:
+        """Call the REST interface; return what it answers."""
+        request = urllib.request.Request(f"{self.url}{path}", data, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            body = answer.read()
+        return body if path.endswith("/file") else json.loads(body or b"null")
+
+    def clear(self) -> None:
+        """Forget every study."""
+        for study in self.call("/studies"):
+            self.call(f"/studies/{study}", method="DELETE")
+
+    def knows(self, aet: str, port: int) -> None:
+        """Name a node of this computer that objects may be moved to."""
+        node = {"AET": aet, "Host": "127.0.0.1", "Port": port}
+        self.call(f"/modalities/{aet}", json.dumps(node).encode(), "PUT")
+
+
+@pytest.fixture(scope="session")
+def orthanc_server(debian, tmp_path_factory) -> Iterator[Orthanc]:
+    """Start Orthanc once, with DICOMweb where its plug-in is installed."""
+    program = debian("Orthanc", "orthanc")
+    plugins = list(Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so"))
+    folder = tmp_path_factory.mktemp("orthanc")
+    server = Orthanc(f"http://127.0.0.1:{free_port()}", free_port())
+    config = folder / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "HttpPort": int(server.url.rpartition(":")[2]), "DicomPort": server.port,
+                "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
+                "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
+                "Plugins": [str(path) for path in plugins], "DicomWeb": {"Enable": True},
+                "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
+                "DicomAlwaysAllowMove": True, "DicomAlwaysAllowStore": True,
+            }
+        )
+    )  # fmt: skip
+    with subprocess.Popen(
+        [program, str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait_for(f"{server.url}/system")
+            yield server
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def orthanc(orthanc_server) -> Orthanc:
+    """Return the running Orthanc, empty."""
+    orthanc_server.clear()
+    return orthanc_server
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(150):
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    pytest.fail("Orthanc did not start within 30 s")

@@ -26,8 +26,8 @@ BLOCK = re.compile(
     re.S,
 )
 VERBS = (
-    "analyze", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "scenarios",
-    "schema", "separation", "serve",
+    "analyze", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
+    "receive", "scenarios", "schema", "send", "separation", "serve", "watch",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ ANYONE = {"_version"}
 ONLY_IN = {
     "pydicom": {"dicom", "export", "network"},
     "pynetdicom": {"network"},
+    "dicomweb_client": {"network"},
     "matplotlib": {"report"},
     "mpl_toolkits": {"report"},
     "jinja2": {"report"},

@@ -143,6 +143,12 @@ class OptionError(CordgapError):
     default_code = "option"
 
 
+class NetworkError(CordgapError):
+    """Another computer does not answer, refuses, or sends what cannot be kept."""
+
+    default_code = "network"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One doubt or remark about the input or the result.

@@ -190,3 +190,8 @@ def run_analysis(
                 if name in _NAMED or name.startswith(("dicom/", "mesh/")):
                     print(f"  {name}")
     return result.exit_code
+
+
+def analyze_folder(path: Path, out: Path) -> int:
+    """Do what ``cordgap analyze PATH --out OUT`` does; for plans that come by themselves."""
+    return run_analysis(PlanOptions(path=path).filled_from_file(), out=out, json=False, quiet=True)
