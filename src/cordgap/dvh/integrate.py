@@ -19,7 +19,7 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.dvh import compiled
 from cordgap.dvh.compiled import Engine, Kernels
 from cordgap.dvh.curve import DVH, Alternative, empty_dvh
-from cordgap.dvh.lines import Pieces, Spans, cell, cut, in_one_line, scan_section, sections
+from cordgap.dvh.lines import Pieces, Spans, cell, cut, in_one_line, joined, scan_section, sections
 from cordgap.dvh.solid import Ends, Solid
 
 FloatArray = NDArray[np.float64]
@@ -36,6 +36,7 @@ MAX_PIECES = 600_000
 # 16,000 bins: the arrays stay below the size that the system takes back after each use.
 _N_BINS = 16_000
 _SAMPLES_AT_ONCE = 60_000
+_SPANS_AT_ONCE = 4_000
 _MOST_SAMPLES_FOR_KINKS = 1_000_000
 # Share of the volume below which a cumulative sum is round-off, not volume.
 _ROUND_OFF = 1e-11
@@ -368,9 +369,23 @@ def _histogram(
     geometry = grids[0].geometry
     planes = kinks(grids[0], 0, height)
     rows = kinks(grids[0], 1, pitch_mm)
+    pending: list[Spans] = []
     for section in sections(solid, pitch_mm, height, planes, kernels):
         spans = scan_section(section, pitch_mm, rows, kernels)
-        held = hold_caps(spans, solid, geometry)
-        for histogram in histograms:
-            histogram.add(held, kernels)
+        pending.append(hold_caps(spans, solid, geometry))
+        if sum(part.x0_mm.size for part in pending) > _SPANS_AT_ONCE:
+            _add_all(histograms, pending, kernels)
+            pending = []
+    _add_all(histograms, pending, kernels)
     return [h.dvh(solid.volume_mm3, kernels) for h in histograms]
+
+
+def _add_all(
+    histograms: Sequence[_Histogram], parts: Sequence[Spans], kernels: Kernels | None
+) -> None:
+    """Add the spans of several sections at once: many small ones cost more than their sum."""
+    if not parts:
+        return
+    spans = joined(parts)
+    for histogram in histograms:
+        histogram.add(spans, kernels)

@@ -12,8 +12,8 @@ columns of the dose grid, where the trilinear dose is linear.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -55,6 +55,13 @@ class Spans:
     lean_y1: FloatArray
     lean_z0: FloatArray
     lean_z1: FloatArray
+
+
+def joined(parts: Sequence[Spans]) -> Spans:
+    """Spans of several sections as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Spans(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Spans)))
 
 
 def sections(
