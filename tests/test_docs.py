@@ -26,7 +26,8 @@ BLOCK = re.compile(
     re.S,
 )
 VERBS = (
-    "analyze", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "scenarios",
+    "analyze", "batch", "check", "compare", "demo", "dvh", "learn-falloff", "protocols", "query",
+    "scenarios",
     "schema", "separation", "serve",
 )  # fmt: skip
 
