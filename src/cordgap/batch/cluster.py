@@ -7,7 +7,8 @@ crashes takes no Dask worker with it. A Dask worker that is killed loses its tas
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -27,6 +28,7 @@ CONNECT_S = 15.0
 # Beyond the time of a task: for starting a worker process, and for another Dask worker's turn.
 _GRACE_S = 60.0
 _LOOK_S = 1.0
+_CLOSE_S = 5.0
 _ERRORS = {e.default_code: e for e in (LaneDiedError, LaneMemoryError, LaneTimeoutError)}
 _own = threading.local()
 
@@ -112,8 +114,9 @@ class ClusterLane:
         self._stopped.set()
 
 
-def cluster_lanes(address: str, memory_mb: int | None) -> Sequence[ClusterLane]:
-    """Connect to a scheduler and return a lane for each thread of its workers.
+@contextmanager
+def cluster_lanes(address: str, memory_mb: int | None) -> Iterator[Sequence[ClusterLane]]:
+    """Connect to a scheduler for a while, with a lane for each thread of its workers.
 
     Raises
     ------
@@ -126,26 +129,31 @@ def cluster_lanes(address: str, memory_mb: int | None) -> Sequence[ClusterLane]:
         raise ClusterError(
             "a cluster needs Dask: pip install 'cordgap[cluster]'", code="package-missing"
         ) from error
+    client = None
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
         client.wait_for_workers(1, timeout=CONNECT_S)
         versions = client.run(worker_version)
     except (OSError, TimeoutError, ValueError) as error:
+        if client is not None:
+            client.close(timeout=1)
         raise ClusterError(
             f"--scheduler {address}: no scheduler with a worker answers; start `dask scheduler` "
             "and `dask worker`, and check the address",
             code="cluster-unreachable",
         ) from error
     others = sorted(set(versions.values()) - {__version__})
-    if others:
-        client.close()
-        raise ClusterError(
-            f"the workers have cordgap {', '.join(others)}, this is {__version__}; install the "
-            "same version everywhere",
-            code="cluster-version",
-        )
-    places = sum(client.nthreads().values())
-    return [ClusterLane(client, memory_mb) for _ in range(places)]
+    try:
+        if others:
+            raise ClusterError(
+                f"the workers have cordgap {', '.join(others)}, this is {__version__}; install "
+                "the same version everywhere",
+                code="cluster-version",
+            )
+        places = sum(client.nthreads().values())
+        yield [ClusterLane(client, memory_mb) for _ in range(places)]
+    finally:
+        client.close(timeout=_CLOSE_S)
 
 
 def worker_version() -> str:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import repeat
@@ -20,7 +21,7 @@ from uuid import uuid4
 
 from cordgap._version import __version__
 from cordgap.batch.lane import Lane, LaneDiedError, LaneMemoryError, LaneTimeoutError, Task
-from cordgap.batch.store import Rows, Store
+from cordgap.batch.store import Rows, Store, StoreError
 from cordgap.batch.work import (
     WorkSettings,
     analyse_plan,
@@ -276,14 +277,15 @@ def run_batch(
     }
     if not options.dry_run:
         store.write_run(record)
-    state, done = "stopped", list[Done]()
-    with tempfile.TemporaryDirectory(prefix="cordgap-batch-", ignore_cleanup_errors=True) as folder:
-        lanes = _lanes(options, folder, len(inventory.plans))
+    state, done = "complete", list[Done]()
+    with (
+        tempfile.TemporaryDirectory(prefix="cordgap-batch-", ignore_cleanup_errors=True) as folder,
+        _lanes(options, folder, len(inventory.plans)) as lanes,
+    ):
         threads = [threading.Thread(target=run.work, args=(lane,), daemon=True) for lane in lanes]
         try:
             for thread in threads:
                 thread.start()
-            state = "complete"
             for some in _batches(run, len(threads)):
                 if not options.dry_run:
                     _write(store, some, run_id)
@@ -302,10 +304,13 @@ def run_batch(
                 lane.stop()
             for thread in threads:
                 thread.join()
-            if state == "interrupted" and not options.dry_run:
+            if state != "complete" and not options.dry_run:
                 waiting = [d for d in _rest(run.results) if isinstance(d, Done)]
-                _write(store, waiting, run_id)
-                done += [_light(d) for d in waiting]
+                # Where it is the store that stopped the run, there is nothing to write to.
+                with suppress(StoreError):
+                    _write(store, waiting, run_id)
+                    done += [_light(d) for d in waiting]
+                    store.write_run(record | {"state": state, "ended_at": _now()})
     summary = _summary(run_id, run, store, done, state)
     if not options.dry_run:
         ended = {"state": state, "ended_at": _now(), "exit_code": summary.exit_code}
@@ -315,13 +320,16 @@ def run_batch(
     return summary
 
 
-def _lanes(options: BatchOptions, folder: str, plans: int) -> Sequence[AnyLane]:
+@contextmanager
+def _lanes(options: BatchOptions, folder: str, plans: int) -> Iterator[Sequence[AnyLane]]:
     if options.scheduler is not None:
         from cordgap.batch.cluster import cluster_lanes
 
-        return cluster_lanes(options.scheduler, options.memory_mb)
+        with cluster_lanes(options.scheduler, options.memory_mb) as far:
+            yield far
+        return
     count = min(options.jobs, max(plans, 1))
-    return [Lane(options.memory_mb, folder) for _ in repeat(None, count)]
+    yield [Lane(options.memory_mb, folder) for _ in repeat(None, count)]
 
 
 def _batches(run: _Run, lanes: int) -> Iterator[list[Done]]:
