@@ -17,6 +17,7 @@ from cordgap.batch import engine, work
 from cordgap.batch.work import WorkSettings
 from cordgap.dicom.inventory import take_inventory
 from cordgap.dicom.read import read_case
+from cordgap.separation.learned import read_falloff
 
 
 def cli(*words, key, timeout=120):
@@ -66,6 +67,18 @@ def test_numbers_are_those_of_analyze(site, first, written):
     # Rows hold four digits.
     assert found == [
         pytest.approx((s.separation_mm, s.required_separation_mm, d0035, s.make_mm), abs=1e-4)
+    ]
+    # Of one survey with the separation, the same to four digits.
+    alone = read_falloff(read_case(written / "Jones"))
+    assert site.rows(
+        first[0] / "r.duckdb",
+        "SELECT cord_fraction, gradient_per_mm, covers FROM falloff WHERE separation_mm > 0.5",
+    ) == [
+        (
+            pytest.approx(alone.cord_fraction, abs=1e-4),
+            pytest.approx(alone.gradient_per_mm, abs=1e-4),
+            alone.covers,
+        )
     ]
     plans = sum(len(x.metrics) for x in result.structures)
     assert site.count(first[0] / "r.duckdb", "metrics") == 2 * plans

@@ -7,7 +7,7 @@ from typing import Any
 from cordgap.analysis import CaseResult
 from cordgap.errors import CordgapError
 from cordgap.report.numbers import CC_DIGITS, MM_DIGITS, rounded
-from cordgap.separation.learned import read_falloff
+from cordgap.separation.learned import falloff_of
 
 Document = dict[str, Any]
 
@@ -158,8 +158,16 @@ def _schedules(result: CaseResult) -> list[Document]:
 
 def _falloff(result: CaseResult) -> list[Document]:
     """Reading of the falloff near the cord; a plan that says nothing about it has no row."""
+    cord, target, rx = result.cord, result.target, result.prescription
+    if result.anatomy is None or cord is None or target is None or rx is None:
+        return []
+    case = result.case
+    if case.dose is None or case.dose_type != "PHYSICAL":
+        return []
+    if (cord.structure.role, target.structure.role) != ("cord", "gtv"):
+        return []
     try:
-        found = read_falloff(result.case)
+        found = falloff_of(case, result.anatomy, rx)
     except CordgapError:
         return []
     return [
