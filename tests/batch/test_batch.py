@@ -184,6 +184,30 @@ def test_files_spread_over_folders_find_each_other(written, tmp_path):
     ]
 
 
+def test_a_dose_that_cannot_be_read_makes_one_row_and_comes_back(quick, written, tmp_path):
+    root, db = tmp_path / "damaged", tmp_path / "r.duckdb"
+    shutil.copytree(written / "Jones", root / "one")
+    shutil.copytree(written / "Smith^Ann", root / "two")
+    file = next((root / "one").rglob("RD.dcm"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:400])
+    assert quick.run(root, db).counts == {"ok": 1, "refused": 1}
+    assert quick.count(db) == 2
+    file.write_bytes(whole)
+    assert quick.run(root, db).counts == {"ok": 2}
+    assert (quick.count(db), quick.rows(db, "SELECT DISTINCT status FROM plans")) == (2, [("ok",)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_names_that_are_no_text(quick, written, tmp_path):
+    root = tmp_path / "odd"
+    root.mkdir()
+    shutil.copytree(written / "Jones", os.fsdecode(os.fsencode(root) + b"/M\xfcller"))
+    summary = quick.run(root, tmp_path / "r.duckdb")
+    assert summary.counts == {"ok": 1}
+    assert quick.run(root, tmp_path / "r.duckdb").known == 1
+
+
 def test_a_plan_without_dose_is_refused_and_not_passed_over(here, written, tmp_path):
     root = tmp_path / "nodose"
     shutil.copytree(written / "Jones", root)

@@ -23,6 +23,7 @@ from cordgap._version import __version__
 from cordgap.batch.lane import Lane, LaneDiedError, LaneMemoryError, LaneTimeoutError, Task
 from cordgap.batch.store import Rows, Store, StoreError
 from cordgap.batch.work import (
+    Job,
     WorkSettings,
     analyse_plan,
     hash_plan,
@@ -77,6 +78,7 @@ class Done:
     new: bool
     plan: PlanFiles
     rows: Rows | None = None
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,9 @@ class _Run:
                 return Done(key, "", "copy", None, None, False, plan)
             self.claimed.add(key)
             if key in self.known:
-                return Done(key, self.known[key], "known", None, None, False, plan)
+                places = Job.of(self.job(plan)).places
+                plan_id = self.known[key]
+                return Done(key, plan_id, "known", None, None, False, plan, places=places)
             if self.options.limit is not None and self.begun >= self.options.limit:
                 self.claimed.discard(key)
                 return Done(key, "", "left", None, None, False, plan)
@@ -372,7 +376,9 @@ def _write(store: Store, some: Sequence[Done], run_id: str) -> None:
     for rows in new:
         rows["plans"][0] |= {"run_id": run_id, "analysed_at": now}
     store.add(new)
-    store.promote([d.result_id for d in some if d.status == "known"])
+    known = [d for d in some if d.status == "known"]
+    places = [p for d in known for p in d.places if p != d.plan_id]
+    store.promote([d.result_id for d in known], places)
 
 
 def _light(done: Done) -> Done:

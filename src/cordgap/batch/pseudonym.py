@@ -64,5 +64,6 @@ def pseudonym(key: str, kind: str, *words: str) -> str:
     >>> pseudonym("00" * 32, "patient", "123") == pseudonym("00" * 32, "plan", "123")
     False
     """
-    message = "\0".join((kind, *words)).encode()
+    # File names need not be text in any encoding.
+    message = "\0".join((kind, *words)).encode("utf-8", "surrogateescape")
     return hmac.new(bytes.fromhex(key), message, hashlib.sha256).hexdigest()[:_DIGITS]

@@ -42,7 +42,7 @@ def _schema() -> list[str]:
         if table == "plans":
             listed += ", is_current BOOLEAN"
         made.append(f"CREATE TABLE {_base(table)} ({listed})")
-    made.append("CREATE UNIQUE INDEX one_result ON all_plans (result_id)")
+    made.append("CREATE TABLE store (version INTEGER, made_by VARCHAR, key_id VARCHAR)")
     return made + _views()
 
 
@@ -89,14 +89,14 @@ class Store:
     def _prepare(self, site_key: str | None, read_only: bool) -> None:
         tables = {row[0] for row in self._db.execute("SHOW TABLES").fetchall()}
         if not tables and not read_only:
-            self._transaction(_schema())
-            self._db.execute(
-                "CREATE TABLE store (version INTEGER, made_by VARCHAR, key_id VARCHAR)"
-            )
-            self._db.execute(
-                "INSERT INTO store VALUES (?, ?, ?)",
-                [STORE_VERSION, __version__, _key_id(site_key)],
-            )
+            values = [STORE_VERSION, __version__, _key_id(site_key)]
+
+            def make() -> None:
+                for statement in _schema():
+                    self._db.execute(statement)
+                self._db.execute("INSERT INTO store VALUES (?, ?, ?)", values)
+
+            self._do(make)
             return
         if "store" not in tables:
             raise StoreError(
@@ -175,12 +175,16 @@ class Store:
 
         self._do(work)
 
-    def promote(self, result_ids: Sequence[str]) -> None:
-        """Make known results count again: their plans are as they were then."""
+    def promote(self, result_ids: Sequence[str], places: Sequence[str] = ()) -> None:
+        """Make known results count again: their plans are as they were then.
+
+        ``places`` are names under which the same plans stand while they cannot be read.
+        """
         if not result_ids:
             return
 
         def work() -> None:
+            self._retire(places)
             stale = self._db.execute(
                 "SELECT result_id, plan_id FROM all_plans WHERE NOT is_current AND result_id IN "
                 "(SELECT unnest(?::VARCHAR[]))",

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -115,7 +116,9 @@ def batch(
     )
     first_day = None if since is None else _day(since)
     listed = None if pairs is None else _read_pairs(pairs)
-    key = read_key(site_key or default_key_file())
+    key_file = site_key or default_key_file()
+    # A dry run leaves no trace: without a key there is nothing that it could know.
+    key = token_hex(32) if dry_run and not key_file.exists() else read_key(key_file)
     bar = _Bar(quiet)
     if memory_mb and scheduler is None and not memory_is_limited() and not quiet:
         words = "warning: no memory limit can be kept on this system; pip install psutil"
@@ -193,7 +196,7 @@ def _read_pairs(file: Path) -> list[tuple[str, str]]:
 def _write_places(file: Path, done: Iterable[Done]) -> None:
     """Write where each plan is; readable for the owner alone, since folders carry names."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["plan_id", "status", "place"])
         for d in done:

@@ -17,7 +17,6 @@ from pathlib import Path
 from cordgap.dicom.archive import is_zip
 from cordgap.dicom.discover import FileRecord, head_of, kind_of_head, read_record, series_in_head
 from cordgap.dicom.totals import totals_of
-from cordgap.errors import DicomError
 
 _ZIP_START = b"PK\x03\x04"
 
@@ -98,8 +97,9 @@ def take_inventory(root: Path, *, progress: Progress | None = None) -> Inventory
         elif kind is not None:
             try:
                 record = read_record(path, kind)
-            except (DicomError, OSError):
-                # It stays in the list: a plan that misses it shall say so.
+            except Exception:
+                # Whatever it is, it is the fault of one file and stops nothing. It stays in the
+                # list: a plan that misses it shall say so.
                 unreadable += 1
                 record = FileRecord(kind, path)
             if not record.derived:
@@ -140,14 +140,14 @@ def _plans(
 ) -> Iterator[PlanFiles]:
     by_uid: dict[str, list[FileRecord]] = {}
     by_frame: dict[str, list[FileRecord]] = {}
-    beside: dict[Path, list[FileRecord]] = {}
+    # For a dose that says nothing of where it belongs.
+    beside: dict[tuple[Path, str], list[FileRecord]] = {}
     for r in records:
         if r.kind == "rtdose":
             continue
         by_uid.setdefault(r.sop_instance_uid, []).append(r)
+        beside.setdefault((r.path.parent, r.kind), []).append(r)
         if r.kind == "rtstruct":
-            # For a dose that says nothing of where it belongs.
-            beside.setdefault(r.path.parent, []).append(r)
             for frame in r.frame_of_reference_uids:
                 by_frame.setdefault(frame, []).append(r)
     used: set[Path] = set()
@@ -159,6 +159,11 @@ def _plans(
             for u in _unique(u for d in doses for u in d.plan_uids)
         ]
         found = [r for members in plans for r in members if r.kind == "rtplan"]
+        if not any(d.plan_uids for d in doses):
+            # A damaged dose, or one without references: the plan beside it, if of the same study.
+            study = doses[0].study_instance_uid
+            beside_it = beside.get((near.parent, "rtplan"), [])
+            found = [r for r in beside_it if study in ("", r.study_instance_uid)]
         wanted = _unique(u for r in (*found, *doses) for u in r.rtstruct_uids)
         structs = [
             r for u in wanted for r in _nearest(by_uid.get(u, []), near) if r.kind == "rtstruct"
@@ -166,7 +171,7 @@ def _plans(
         if not structs:
             frames = _unique(f for d in doses for f in d.frame_of_reference_uids)
             structs = [r for f in frames for r in _nearest(by_frame.get(f, []), near)]
-        structs = structs or beside.get(near.parent, [])
+        structs = structs or beside.get((near.parent, "rtstruct"), [])
         group = tuple(dict.fromkeys([*doses, *found, *structs]))
         used.update(r.path for r in group)
         # The copies of a file that was taken belong to it.
