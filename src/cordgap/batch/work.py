@@ -266,7 +266,7 @@ def _key(job: Job, hashes: Document) -> str:
 
 def _plan_id(job: Job, hashes: Document) -> str:
     """Pseudonym from UIDs; from the content as well where several plans carry the same."""
-    if not job.uids or (job.names_content and not hashes):
+    if not (job.uids and all(job.uids)) or (job.names_content and not hashes):
         return job.place
     more = sorted(hashes.values()) if job.names_content else []
     return pseudonym(job.site_key, "plan", *job.uids, *more)
