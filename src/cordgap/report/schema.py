@@ -10,8 +10,8 @@ from typing import Any
 from cordgap.errors import OptionError
 
 _NAMES = (
-    "analysis", "batch", "check", "compare", "dvh", "error", "falloff", "protocols", "query",
-    "results", "scenarios", "separation", "table",
+    "analysis", "check", "compare", "dvh", "error", "falloff", "protocols", "results",
+    "scenarios", "separation", "table", "batch", "query",
 )  # fmt: skip
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 
