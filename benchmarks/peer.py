@@ -44,6 +44,13 @@ def fastest(
     return dvhcalc.get_dvh(rtstruct, rtdose, roi_number, use_structure_extents=True)
 
 
+def plain(rtstruct: Path | str, rtdose: Path | str, roi_number: int):
+    """Compute the peer's DVH as its documentation shows it: from the files, no option."""
+    from dicompylercore import dvhcalc
+
+    return dvhcalc.get_dvh(str(rtstruct), str(rtdose), roi_number)
+
+
 def hottest_of(dvh, volume_cc: float) -> float:
     """Dose that the hottest volume gets at least, off the peer's cumulative DVH."""
     return float(np.interp(volume_cc, np.r_[dvh.counts, 0.0][::-1], dvh.bins[::-1]))

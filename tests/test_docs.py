@@ -26,8 +26,8 @@ BLOCK = re.compile(
     re.S,
 )
 VERBS = (
-    "analyze", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
-    "receive", "scenarios", "schema", "send", "separation", "serve", "watch",
+    "analyze", "batch", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
+    "query", "receive", "scenarios", "schema", "send", "separation", "serve", "watch",
 )  # fmt: skip
 
 

@@ -28,11 +28,15 @@ ONLY_IN = {
     "contourpy": {"separation", "report"},
     "skimage": {"export"},
     "trimesh": {"export"},
+    "duckdb": {"batch"},
+    "distributed": {"batch"},
+    "dask": {"batch"},
+    "psutil": {"batch"},
 }
 # Start-up must not pay for these: they are imported where they are used.
 LATE = (
     "matplotlib", "mpl_toolkits", "jinja2", "scipy", "shapely", "dicompylercore", "numba",
-    "contourpy", "skimage", "trimesh",
+    "contourpy", "skimage", "trimesh", "duckdb", "distributed", "dask", "psutil",
 )  # fmt: skip
 LONGEST = 500
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -45,7 +45,7 @@ from cordgap.limits.reirradiation import (
     unless_seen,
 )
 from cordgap.limits.risk import Risk, risk_on
-from cordgap.separation.anatomy import survey
+from cordgap.separation.anatomy import Anatomy, survey
 from cordgap.separation.escc import EpiduralGrade, grade_epidural
 from cordgap.separation.estimate import DEFAULT_MAX_MM, estimate_separation
 from cordgap.separation.falloff import PopulationFalloff
@@ -102,6 +102,7 @@ class CaseResult:
     risk: Risk | None = None
     scenarios: Scenarios | None = None
     escc: EpiduralGrade | None = None
+    anatomy: Anatomy | None = field(default=None, repr=False)
     cordgap_version: str = field(default=__version__)
 
     def __repr__(self) -> str:
@@ -233,6 +234,7 @@ def analyze(case: Case, settings: Settings | None = None) -> CaseResult:
         ),
         scenarios=answer.scenarios,
         escc=answer.escc,
+        anatomy=answer.anatomy,
     )
 
 
@@ -282,6 +284,7 @@ class _Answer:
     reason: str | None
     scenarios: Scenarios | None = None
     escc: EpiduralGrade | None = None
+    anatomy: Anatomy | None = None
 
 
 def _separation(
@@ -367,7 +370,7 @@ def _separation(
         scenarios = run_scenarios(
             anatomy, plan, separation, settings.scenarios, max_mm=settings.max_mm
         )
-    return _Answer(separation, None, scenarios, escc)
+    return _Answer(separation, None, scenarios, escc, anatomy)
 
 
 def _other_prescription(used: Prescription, planned: Prescription) -> list[Finding]:

@@ -21,6 +21,7 @@ PLANS = Path(__file__).parents[2] / "plans"
 NAMES = ("coverage-first", "cord-first", "ring")
 VERBS = (
     "analyze", "dvh", "separation", "compare", "check", "protocols", "scenarios", "learn-falloff",
+    "batch", "query",
     "demo", "schema",
 )  # fmt: skip
 COMMAND = Path(sys.executable).parent / ("cordgap.exe" if os.name == "nt" else "cordgap")

@@ -13,14 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import TimeoutError as WorkerTimeout
-from multiprocessing import get_context
-from multiprocessing.pool import Pool
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from cordgap._version import __version__
+from cordgap.batch.lane import Lane, LaneTimeoutError
 from cordgap.errors import CordgapError, OptionError
 from cordgap.separation.learned import PlanReading
 
@@ -82,6 +80,8 @@ def read_folder(folder: str) -> dict[str, Any]:
         return {"status": "ok", "reading": asdict(read_falloff(case))}
     except CordgapError as error:
         return {"status": "refused", "code": error.code, "reason": str(error)}
+    except MemoryError:
+        raise
     except Exception as error:
         # Whatever it is, it is the fault of one plan and stays with it.
         return {"status": "failed", "code": "unexpected", "reason": type(error).__name__}
@@ -91,26 +91,17 @@ class _Worker:
     """One process, started anew after it was given up."""
 
     def __init__(self) -> None:
-        self.pool: Pool | None = None
+        self.lane = Lane()
 
     def read(self, folder: Path, timeout_s: float) -> dict[str, Any]:
-        if self.pool is None:
-            self.pool = get_context("spawn").Pool(1)
         try:
-            return self.pool.apply_async(read_folder, (str(folder),)).get(timeout_s)
-        except WorkerTimeout:
-            self.stop()
-            return {
-                "status": "timeout",
-                "code": "plan-timeout",
-                "reason": f"no answer within {timeout_s:g} s",
-            }
+            return self.lane.call(read_folder, str(folder), timeout_s=timeout_s)
+        except CordgapError as error:
+            status = "timeout" if isinstance(error, LaneTimeoutError) else "failed"
+            return {"status": status, "code": error.code, "reason": str(error)}
 
     def stop(self) -> None:
-        if self.pool is not None:
-            self.pool.terminate()
-            self.pool.join()
-            self.pool = None
+        self.lane.stop()
 
 
 def read_root(

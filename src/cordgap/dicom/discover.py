@@ -327,10 +327,24 @@ def sniff(path: Path) -> tuple[Kind | None, str]:
         Empty where the file is not DICOM.
     """
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
+        return kind_of_head(head_of(path))
     except OSError:
         return None, ""
+
+
+def head_of(path: Path) -> bytes:
+    """Read the first bytes of a file, in which its kind is found."""
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
+
+
+def series_in_head(head: bytes) -> str:
+    """Return the series UID among the first bytes of a file; empty where it lies beyond."""
+    return _uid_in(head, 0x0020, 0x000E)
+
+
+def kind_of_head(head: bytes) -> tuple[Kind | None, str]:
+    """Tell kind and SOP class from the first bytes of a file, as ``sniff`` does."""
     if head[128:132] == b"DICM":
         uid = _uid_in(head[132:], 0x0002, 0x0002) or _uid_in(head[132:], 0x0008, 0x0016)
         return KINDS.get(uid), uid or "unknown"

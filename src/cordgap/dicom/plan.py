@@ -65,6 +65,24 @@ def read_plan(path: Path) -> Plan:
     return Plan(prescription, position or None, day, tuple(findings))
 
 
+@dataclass(frozen=True)
+class PlanLabels:
+    """Who made a plan, for which machine, when. They identify: never shown as they are."""
+
+    machine: str = ""
+    planner: str = ""
+    day: date | None = None
+
+
+def read_labels(path: Path) -> PlanLabels:
+    """Read machine, planner and date of a plan; what is absent is empty."""
+    with reading(path):
+        ds = open_dataset(path, ("BeamSequence", "OperatorsName", "RTPlanDate"))
+        machines = {text(beam, "TreatmentMachineName") for beam in items(ds, "BeamSequence")}
+        machine = next(iter(machines)) if len(machines) == 1 else ""
+        return PlanLabels(machine, text(ds, "OperatorsName"), _date(text(ds, "RTPlanDate")))
+
+
 def _date(value: str) -> date | None:
     """Read a DICOM date; None where it is absent or none."""
     try:

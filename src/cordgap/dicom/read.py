@@ -41,7 +41,7 @@ _IDENTITY = {
 
 
 def read_case(
-    path: Path | str | None = None,
+    path: Path | str | Discovery | None = None,
     *,
     rtstruct: FileOption | None = None,
     rtdose: FileOption | Sequence[FileOption] = (),
@@ -62,7 +62,8 @@ def read_case(
     Parameters
     ----------
     path : folder or ZIP file, optional
-        Searched with everything below it. None when the files are given.
+        Searched with everything below it. None when the files are given. A Discovery stands for a
+        folder that was searched before.
     rtstruct, rtdose, rtplan : path or name inside the folder, optional
         The files to use where several fit. Several doses are summed.
     wanted : collection of names, or callable, optional
@@ -106,7 +107,10 @@ def read_case(
             "give the folder of a plan, or --rtstruct FILE and --rtdose FILE",
             code="files-not-given",
         )
-    found = discover(path, progress=progress) if path is not None else Discovery(())
+    if path is None:
+        found = Discovery(())
+    else:
+        found = path if isinstance(path, Discovery) else discover(path, progress=progress)
     if path is not None and not found.records and rtstruct is None:
         raise DicomError(_nothing_found(found), code="no-rt-files")
     before = find_priors(found.records, priors)

@@ -80,7 +80,7 @@ def choose_dose(
             )
     if struct is not None:
         doses = [d for d in doses if not frames_differ(struct, d)] or doses
-    options = _totals(doses, overrides)
+    options = totals_of(doses, overrides)
     if not options:
         raise DicomError(
             f"no RTDOSE stands for a whole plan: {listed_files(doses)}; export the PLAN dose",
@@ -105,7 +105,9 @@ def choose_dose(
     return options[0]
 
 
-def _totals(doses: Iterable[FileRecord], overrides: Overrides) -> list[tuple[FileRecord, ...]]:
+def totals_of(
+    doses: Iterable[FileRecord], overrides: Overrides = NO_OVERRIDES
+) -> list[tuple[FileRecord, ...]]:
     """Group doses into totals: for each plan its PLAN dose, else its beams, else its groups."""
     by_plan: dict[tuple[str, ...], list[FileRecord]] = {}
     for dose in doses:

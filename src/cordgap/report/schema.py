@@ -10,8 +10,8 @@ from typing import Any
 from cordgap.errors import OptionError
 
 _NAMES = (
-    "analysis", "check", "compare", "dvh", "error", "falloff", "outcome", "protocols", "results",
-    "scenarios", "separation", "table", "transfer", "watch",
+    "analysis", "batch", "check", "compare", "dvh", "error", "falloff", "outcome", "protocols",
+    "query", "results", "scenarios", "separation", "table", "transfer", "watch",
 )  # fmt: skip
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 

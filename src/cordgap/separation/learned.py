@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from cordgap.case.case import Case
+from cordgap.case.case import Case, Prescription
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric
 from cordgap.errors import OptionError, OutOfRangeError
-from cordgap.separation.anatomy import FAR_MM, survey
+from cordgap.separation.anatomy import FAR_MM, Anatomy, survey
 from cordgap.separation.coverage import HEADLINE_GOAL
 from cordgap.separation.falloff import (
     FEWEST_FOR_A_SPREAD,
@@ -126,7 +126,18 @@ def read_falloff(case: Case) -> PlanReading:
             f"a true cord and a GTV are needed, found {cord.role} and {target.role}",
             code="falloff-not-readable",
         )
-    anatomy = survey(case, cord, target, max_mm=1.0)
+    return falloff_of(case, survey(case, cord, target, max_mm=1.0), rx)
+
+
+def falloff_of(case: Case, anatomy: Anatomy, rx: Prescription) -> PlanReading:
+    """Read the falloff of a plan whose true cord and GTV were surveyed.
+
+    Raises
+    ------
+    OutOfRangeError
+        As ``read_falloff``.
+    """
+    assert case.dose is not None
     gap = anatomy.gap.separation_mm
     if gap > FAR_MM or anatomy.gradient is None:
         why = "no gradient is seen between them"
