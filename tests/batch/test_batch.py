@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 
+import jsonschema
 import pydicom
 import pytest
 
@@ -17,6 +18,7 @@ from cordgap.batch import engine, work
 from cordgap.batch.work import WorkSettings
 from cordgap.dicom.inventory import take_inventory
 from cordgap.dicom.read import read_case
+from cordgap.report.schema import load_schema
 from cordgap.separation.learned import read_falloff
 
 
@@ -236,7 +238,9 @@ def test_since_leaves_out_what_is_older(tree, tmp_path):
     words = ["batch", tree, "--db", tmp_path / "r.duckdb", "--dry-run", "--json"]
     code, out, err = cli(*words, "--since", "2020-01-01", key=key)
     assert code == 0, err
-    assert json.loads(out)["plans_found"] == 2
+    document = json.loads(out)
+    jsonschema.validate(document, load_schema("batch"))
+    assert document["plans_found"] == 2
     assert not (tmp_path / "r.duckdb").exists()
     code, _, err = cli(*words, "--since", "yesterday", key=key)
     assert code == 2

@@ -125,6 +125,7 @@ class _Run:
         self.root, self.settings, self.site_key, self.options = root, settings, site_key, options
         self.words = settings.words()
         self.todo = deque(plans)
+        self.total = len(self.todo)
         self.known = known
         self.claimed: set[str] = set()
         self.begun = 0
@@ -391,10 +392,12 @@ def _light(done: Done) -> Done:
 def _summary(run_id: str, run: _Run, store: Store, done: Sequence[Done], state: str) -> Summary:
     kinds = {kind: sum(d.status == kind for d in done) for kind in ("known", "copy", "left", "new")}
     counts, exceeded = store.counts({d.result_id for d in done})
-    left = kinds["left"] + len(run.todo)
+    # What was under way when the run was stopped is left too.
+    unfinished = 0 if state == "complete" else max(run.total - len(done), len(run.todo))
+    left = kinds["left"] + unfinished
     return Summary(
         run_id=run_id,
-        found=len(done) + len(run.todo) - kinds["copy"],
+        found=len(done) + unfinished - kinds["copy"],
         known=kinds["known"],
         analysed=sum(d.new for d in done),
         copies=kinds["copy"],
