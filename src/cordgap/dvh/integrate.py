@@ -241,10 +241,10 @@ def kinks(grid: DoseGrid, axis: int, step_mm: float) -> FloatArray | None:
         Positions in mm; None where they lie closer than the step, or in a large grid, of which
         every sample would have to be read for it.
     """
-    values, at = grid.values, grid.geometry.axes[axis]
-    if values.size > _MOST_SAMPLES_FOR_KINKS or at.size < 3:
+    at = grid.geometry.axes[axis]
+    if np.prod(grid.geometry.shape) > _MOST_SAMPLES_FOR_KINKS or at.size < 3:
         return None
-    values = np.moveaxis(values, axis, 0)
+    values = np.moveaxis(grid.values, axis, 0)
     slope = np.diff(values, axis=0) / np.diff(at)[:, None, None]
     change = np.abs(np.diff(slope, axis=0)).max(axis=(1, 2))
     # Round-off is no kink.
