@@ -49,7 +49,7 @@ def test_schemas_are_valid(name: str) -> None:
 
 
 def test_unknown_schema_lists_the_names() -> None:
-    with pytest.raises(OptionError, match="available: analysis, check"):
+    with pytest.raises(OptionError, match="available: analysis, batch"):
         load_schema("nothing")
 
 
