@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cordgap.case.grid import DoseGrid, GridGeometry
@@ -78,13 +78,16 @@ def test_every_way_gives_what_all_points_give(engine, even, monkeypatch):
 
 @SEEDED
 @given(seed=st.integers(0, 10_000), wanted=st.floats(1.0, 2000.0))
+@example(seed=68, wanted=1.0)  # the hottest point alone: a rounding below itself
+@example(seed=322, wanted=1.0)
 def test_leaving_clusters_out_changes_nothing(seed, wanted):
     points, moves = cloud(seed, n=1500), some_moves(seed + 1, n=3)
     dose = steep_dose(rough_dose(seed + 2, even=bool(seed % 2)), points, moves)
     volumes = np.full(3, min(wanted, 0.9 * float(points.volume_mm3.sum())))
     pruned = near_maximum_gy(points, moves, dose, volumes, engine="numpy")
     every = near_maximum_gy(points, moves, dose, volumes, engine="numpy", prune=False)
-    np.testing.assert_array_equal(pruned, every)
+    # The same sums over fewer points at a time: their last digit may differ.
+    np.testing.assert_allclose(pruned, every, rtol=0, atol=1e-9)
 
 
 def test_dose_is_trilinear_and_held_at_the_edge():

@@ -60,6 +60,10 @@ def build_app(verbs: Sequence[str] = VERBS) -> typer.Typer:
 
 def run() -> None:
     """Run the command; every error ends as one message and exit code 2, never as a traceback."""
+    # Matrices here are small: threads of the arithmetic libraries, started when numpy is imported,
+    # would wait for each other longer than they compute.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     # Windows consoles still start in a code page that cannot write these outputs.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -175,11 +175,9 @@ def surface_patches(solid: Solid, patch_mm: float) -> tuple[FloatArray, FloatArr
         if _is_tip(solid, z, outward):
             continue
         area = _area_mm2(rings, covered)
-        xy = _fill(rings, patch_mm)
+        xy = _fill(rings, covered, patch_mm)
         along, across = _scatter((len(xy), 1), 0)
         read = xy + patch_mm * np.column_stack([along, across])
-        if covered:
-            read = read[~inside_rings(covered, xy)]
         if len(read) < _FEW_PATCHES:
             # A sliver between two nearly equal planes: it lies along its own outline.
             read = np.concatenate(rings)

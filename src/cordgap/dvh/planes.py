@@ -84,6 +84,29 @@ def inside_rings(rings: Sequence[FloatArray], points: FloatArray) -> NDArray[np.
     return inside
 
 
+def lattice_inside(
+    rings: Sequence[FloatArray], x_mm: FloatArray, y_mm: FloatArray
+) -> NDArray[np.bool_]:
+    """Even-odd test of a lattice of columns ``x_mm`` and rows ``y_mm`` (ascending); (ny, nx).
+
+    As :func:`inside_rings`, but each row is crossed once by each edge that meets it.
+    """
+    flips = np.zeros((y_mm.size, x_mm.size + 1), dtype=np.int32)
+    for ring in rings:
+        a, b = ring, np.roll(ring, -1, axis=0)
+        low = np.searchsorted(y_mm, np.minimum(a[:, 1], b[:, 1]), side="left")
+        n = np.searchsorted(y_mm, np.maximum(a[:, 1], b[:, 1]), side="left") - low
+        edge = np.repeat(np.arange(n.size), n)
+        row = low[edge] + np.arange(edge.size) - np.repeat(np.cumsum(n) - n, n)
+        slope = (b[edge, 0] - a[edge, 0]) / (b[edge, 1] - a[edge, 1])
+        crossing = a[edge, 0] + (y_mm[row] - a[edge, 1]) * slope
+        np.add.at(flips, (row, np.searchsorted(x_mm, crossing, side="left")), 1)
+    # A crossing flips the columns before it.
+    after = np.cumsum(flips[:, ::-1], axis=1)[:, ::-1]
+    inside: NDArray[np.bool_] = after[:, 1:] % 2 == 1
+    return inside
+
+
 def next_vertex(sizes: ArrayLike) -> IntArray:
     """For rings one after the other, the index of the vertex that follows each."""
     size = np.asarray(sizes)

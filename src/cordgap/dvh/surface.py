@@ -6,6 +6,7 @@ A distance is taken to the small flat patch around the nearest sample, which is 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dvh.planes import inside_rings
+from cordgap.dvh.planes import inside_rings, lattice_inside
 from cordgap.dvh.solid import Solid
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 SURFACE_STEP_MM = 0.25
-# Beyond this distance every fifth sample is enough: it changes a distance by less than 0.1 mm.
-_NEAR_MM = 6.0
-_ONE_IN = 5
-# Searches of many points take all processors; each point is searched by itself.
-_THREADS = -1
+# Many points farther away than this are read between the nodes of a lattice: there the distance
+# bends so little (no more than 1 / 3 mm beside an edge) that it changes by less than 0.06 mm.
+_FAR_MM = 3.0
+_NODES_MM = 1.0
+_NOWHERE_MM = 1e6
 _MANY_POINTS = 20_000
 
 
@@ -43,31 +44,37 @@ class Surface:
     @cached_property
     def tree(self) -> cKDTree:
         """Search tree over the points."""
-        from scipy.spatial import cKDTree
+        return search_tree(self.points_mm)
 
-        return cKDTree(self.points_mm)
+    @cached_property
+    def _box_mm(self) -> tuple[FloatArray, FloatArray]:
+        return self.points_mm.min(axis=0), self.points_mm.max(axis=0)
 
     def distance_mm(self, points: FloatArray, *, limit_mm: float = np.inf) -> FloatArray:
         """Signed distance of points (n, 3) to the surface: negative inside.
 
         Points farther away than ``limit_mm`` get ``inf`` (or ``-inf`` deep inside).
         """
-        return self.nearest(points, limit_mm=limit_mm)[0]
+        if len(points) < _MANY_POINTS or limit_mm <= _FAR_MM:
+            return self.nearest(points, limit_mm=limit_mm)[0]
+        distance = np.full(len(points), np.inf)
+        close = self._within(points, limit_mm)
+        distance[close] = self._between_nodes(points[close], limit_mm)
+        return distance
 
     def nearest(
         self, points: FloatArray, *, limit_mm: float = np.inf
     ) -> tuple[FloatArray, NDArray[np.intp]]:
         """Signed distance and index of the nearest surface sample (n where there is none)."""
         reach = limit_mm + self.step_mm
-        if np.isfinite(reach):
-            lower = self.points_mm.min(axis=0) - reach
-            upper = self.points_mm.max(axis=0) + reach
-            close = np.all((points >= lower) & (points <= upper), axis=1)
-        else:
-            close = np.ones(len(points), dtype=bool)
+        close = self._within(points, reach)
         distance = np.full(len(points), np.inf)
         index = np.full(len(points), len(self.points_mm), dtype=np.intp)
-        index[close] = self._nearest_sample(points[close], reach)
+        index[close] = self.tree.query(
+            points[close],
+            distance_upper_bound=reach,
+            workers=_threads() if len(points) > _MANY_POINTS else 1,
+        )[1]
         hit = index < len(self.points_mm)
         along = points[hit] - self.points_mm[index[hit]]
         normals = self.normals[index[hit]]
@@ -81,28 +88,56 @@ class Surface:
         distance[inside] *= -1.0
         return distance, index
 
-    def _nearest_sample(self, points: FloatArray, reach: float) -> NDArray[np.intp]:
-        """Index of the nearest sample, ``len(points_mm)`` beyond reach.
+    def _within(self, points: FloatArray, reach_mm: float) -> BoolArray:
+        """Points in the box around the surface, ``reach_mm`` wider; others are farther away."""
+        if not np.isfinite(reach_mm):
+            return np.ones(len(points), dtype=bool)
+        lower, upper = self._box_mm
+        return in_box(points, lower - reach_mm, upper + reach_mm)
 
-        Many points are first searched among a few samples; only those near the surface, where the
-        step matters, are searched among all.
-        """
-        none = len(self.points_mm)
-        if len(points) < _MANY_POINTS:
-            return np.asarray(self.tree.query(points, distance_upper_bound=reach)[1], np.intp)
-        rough, few = self._few.query(
-            points, distance_upper_bound=reach + self.step_mm, workers=_THREADS
-        )
-        found = np.asarray(np.where(np.isfinite(rough), few * _ONE_IN, none), np.intp)
-        near = np.asarray(rough) < _NEAR_MM
-        found[near] = self.tree.query(points[near], distance_upper_bound=reach, workers=_THREADS)[1]
-        return found
+    def _between_nodes(self, points: FloatArray, limit_mm: float) -> FloatArray:
+        """Signed distances: exact near the surface, trilinear on a lattice far outside of it."""
+        if not len(points):
+            return np.zeros(0)
+        origin = points.min(axis=0)
+        share = (points - origin) / _NODES_MM
+        cell = share.astype(np.intp)
+        share -= cell
+        shape = cell.max(axis=0) + 2
+        corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        steps = np.ravel_multi_index(tuple(corners.T), tuple(shape))
+        first = np.ravel_multi_index(tuple(cell.T), tuple(shape))
+        used = np.zeros(int(np.prod(shape)), dtype=bool)
+        for step in steps:
+            used[first + step] = True
+        at = np.flatnonzero(used)
+        nodes = np.full(used.size, _NOWHERE_MM)
+        places = np.stack(np.unravel_index(at, tuple(shape)), axis=1)
+        # Far enough that the nodes around every point within the limit are known.
+        there = self.nearest(origin + _NODES_MM * places, limit_mm=limit_mm + 2 * _NODES_MM)[0]
+        nodes[at] = np.clip(there, -_NOWHERE_MM, _NOWHERE_MM)
+        distance, lowest = np.zeros(len(points)), np.full(len(points), np.inf)
+        for corner, step in zip(corners, steps, strict=True):
+            value = nodes[first + step]
+            np.minimum(lowest, value, out=lowest)
+            distance += np.where(corner, share, 1.0 - share).prod(axis=1) * value
+        distance[distance > limit_mm] = np.inf
+        near = np.flatnonzero(lowest < _FAR_MM)
+        distance[near] = self.nearest(points[near], limit_mm=limit_mm)[0]
+        return distance
 
-    @cached_property
-    def _few(self) -> cKDTree:
-        from scipy.spatial import cKDTree
 
-        return cKDTree(self.points_mm[::_ONE_IN])
+def _threads() -> int:
+    """Processors for searches of many points: all, or those that the process may take."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return int(allowed) if allowed.isdecimal() and int(allowed) > 0 else -1
+
+
+def search_tree(points: FloatArray) -> cKDTree:
+    """Search tree over points (n, 3); surfaces lie evenly, so that it need not be balanced."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)
 
 
 def surface_of(
@@ -123,9 +158,7 @@ def surface_of(
     # layers that continue each other lie inside the solid and are left out.
     for z, outward, rings, covered in _faces(solid):
         if low <= z <= high:
-            flat = _fill(rings, step_mm)
-            if covered:
-                flat = flat[~inside_rings(covered, flat)]
+            flat = _fill(rings, covered, step_mm)
             points.append(np.c_[flat, np.full(len(flat), z)])
             normals.append(np.tile([0.0, 0.0, outward], (len(flat), 1)))
     if not points:
@@ -189,25 +222,37 @@ def _steps(a: object, b: object) -> bool:
     return plane_a is not None and plane_b is not None and plane_a is not plane_b
 
 
-def _fill(rings: list[FloatArray], step_mm: float) -> FloatArray:
-    """Points on a square lattice inside rings (even-odd)."""
+def _fill(rings: list[FloatArray], covered: list[FloatArray], step_mm: float) -> FloatArray:
+    """Points on a square lattice inside rings and not inside those that cover them (even-odd)."""
     every = np.concatenate(rings)
-    axes = [
+    x, y = (
         np.arange(lo + step_mm / 2, hi, step_mm)
         for lo, hi in zip(every.min(axis=0), every.max(axis=0), strict=True)
-    ]
-    x, y = (a.ravel() for a in np.meshgrid(*axes, indexing="xy"))
-    points = np.c_[x, y]
-    inside: FloatArray = points[inside_rings(rings, points)]
-    # A tip smaller than the lattice is a point.
-    return inside if len(inside) else every.mean(axis=0)[None]
+    )
+    inside = lattice_inside(rings, x, y)
+    if not inside.any():
+        # A tip smaller than the lattice is a point.
+        tip: FloatArray = every.mean(axis=0)[None]
+        free: FloatArray = tip[~inside_rings(covered, tip)] if covered else tip
+        return free
+    row, column = np.nonzero(inside & ~lattice_inside(covered, x, y) if covered else inside)
+    points: FloatArray = np.c_[x[column], y[row]]
+    return points
+
+
+def in_box(points: FloatArray, lower: FloatArray, upper: FloatArray) -> BoolArray:
+    """Tell which points (n, d) lie within a box: axis by axis, which is several times faster."""
+    within = np.ones(len(points), dtype=bool)
+    for at, low, high in zip(points.T, lower, upper, strict=True):
+        within &= (at >= low) & (at <= high)
+    return within
 
 
 def contains(solid: Solid, points: FloatArray) -> BoolArray:
     """Tell which points (n, 3) lie inside a solid."""
     inside = np.zeros(len(points), dtype=bool)
     lower, upper = solid.bounds_mm
-    near = np.flatnonzero(np.all((points >= lower) & (points <= upper), axis=1))
+    near = np.flatnonzero(in_box(points, lower, upper))
     if not near.size:
         return inside
     z = points[near, 2]

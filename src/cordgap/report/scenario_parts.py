@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from cordgap._version import __version__
 from cordgap.errors import SAFETY_SENTENCES
 from cordgap.report.numbers import MM_DIGITS, rounded, rounded_all, rounded_pair
 from cordgap.report.parts import Document
-from cordgap.separation.escc import EpiduralGrade
-from cordgap.separation.falloff import PopulationFalloff
-from cordgap.separation.scenarios import BAND_PERCENTS, PERCENTS, Scenarios
-from cordgap.separation.uncertainty import ErrorPart, ScenarioModel
+
+if TYPE_CHECKING:
+    from cordgap.separation.escc import EpiduralGrade
+    from cordgap.separation.falloff import PopulationFalloff
+    from cordgap.separation.scenarios import Scenarios
+    from cordgap.separation.uncertainty import ErrorPart, ScenarioModel
 
 NOT_ASKED = "it was not asked for (--scenarios default, or --scenarios FILE)"
 
@@ -74,6 +77,9 @@ def scenarios_part(found: Scenarios | None) -> Document | None:
     """Return cord dose and required separation under delivery uncertainty."""
     if found is None:
         return None
+    # Imported when asked for: without scenarios a document does not pay for their code.
+    from cordgap.separation.scenarios import BAND_PERCENTS, PERCENTS
+
     curve = found.curve
     return {
         "status": found.status,

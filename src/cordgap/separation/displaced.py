@@ -230,11 +230,14 @@ def _one(
         return float(gy[order[min(at, order.size - 1)]])
 
     def of(clusters: NDArray[np.bool_], floor_gy: float) -> float:
-        """Near-maximum of the points of some clusters, among those above a floor."""
+        """Near-maximum of the points of some clusters, among those above a floor.
+
+        A point that is the floor itself may come out a rounding below it: there is slack for that.
+        """
         chosen = np.repeat(clusters, np.diff(points.start))
         at = moves.apply(k, points.points_mm[chosen], points.outward[chosen])
         gy, _ = dose_held_gy(dose, at)
-        hot = gy >= floor_gy
+        hot = gy >= floor_gy - _SLACK_GY
         return reached(gy[hot], points.volume_mm3[chosen][hot])
 
     if not prune:

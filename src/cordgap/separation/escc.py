@@ -7,7 +7,7 @@ contours leave open is said to be open, with the grades that remain (docs/escc.m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,12 @@ from cordgap.case.case import Case
 from cordgap.case.structure import Structure
 from cordgap.dvh.planes import inside_rings
 from cordgap.dvh.solid import Solid, build_solid
-from cordgap.dvh.surface import contains, surface_of
+from cordgap.dvh.surface import contains, search_tree, surface_of
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.gap import centroid_mm, measure_gap, ray_hits
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 FloatArray = NDArray[np.float64]
 Grade = Literal["0", "1a", "1b", "1c", "2", "3"]
@@ -215,10 +218,24 @@ def _depth_mm(anatomy: Anatomy, canal: Solid) -> float:
     low, high = float(inside[:, 2].min()), float(inside[:, 2].max())
     wall = surface_of(canal, step_mm=_SURFACE_MM, z_range_mm=(low - 10.0, high + 10.0))
     side = np.abs(wall.normals[:, 2]) < 0.9
-    from scipy.spatial import cKDTree
+    return _farthest_mm(search_tree(wall.points_mm[side]), inside)
 
-    distance, _ = cKDTree(wall.points_mm[side]).query(inside)
-    return float(np.max(distance))
+
+def _farthest_mm(tree: cKDTree, points: FloatArray) -> float:
+    """Largest distance of points to those of a tree.
+
+    One point of each cube of a millimetre is asked first: neighbours cannot be farther than it by
+    more than the diagonal, so that most are out of the question.
+    """
+    cube = np.floor(points - points.min(axis=0)).astype(np.intp)
+    _, first, which = np.unique(
+        np.ravel_multi_index(tuple(cube.T), tuple(cube.max(axis=0) + 1)),
+        return_index=True,
+        return_inverse=True,
+    )
+    some = np.asarray(tree.query(points[first])[0], dtype=np.float64)
+    perhaps = some[which] >= some.max() - np.sqrt(3.0)
+    return float(np.max(tree.query(points[perhaps])[0]))
 
 
 def _overlap_mm(anatomy: Anatomy, sac: Solid) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cordgap.case.grid import DoseGrid
 from cordgap.dvh.solid import Solid
-from cordgap.dvh.surface import Surface, contains
+from cordgap.dvh.surface import Surface, contains, search_tree
 
 FloatArray = NDArray[np.float64]
 
@@ -98,10 +98,8 @@ class _Away:
     """Unit vectors that lead away from a target."""
 
     def __init__(self, samples: FloatArray, normals: FloatArray, step_mm: float) -> None:
-        from scipy.spatial import cKDTree
-
         self.samples, self.normals, self.close_mm = samples, normals, 2 * step_mm
-        self.tree = cKDTree(samples, balanced_tree=False, compact_nodes=False)
+        self.tree = search_tree(samples)
 
     def distance_mm(self, points: FloatArray) -> FloatArray:
         """Distance of points to the samples, without a sign."""

@@ -183,10 +183,9 @@ def sample_target(
     gy = np.concatenate([_middle(p) for p in parts])
     if dose is None:
         gy = np.full(gy.size, np.nan)
-    order = np.argsort(gy, kind="stable")
-    points, volume, gy = points[order], volume[order], gy[order]
     distance = cord.distance_mm(points, limit_mm=reach_mm)
-    return TargetCells(points, gy, volume, distance, target.volume_mm3)
+    order = np.argsort(gy, kind="stable")
+    return TargetCells(points[order], gy[order], volume[order], distance[order], target.volume_mm3)
 
 
 def _middle(pieces: Pieces) -> FloatArray:

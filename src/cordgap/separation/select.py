@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cordgap.case.case import Case
 from cordgap.case.naming import TARGET_ROLES, Role
 from cordgap.case.structure import Structure
+from cordgap.dvh.surface import search_tree
 from cordgap.errors import AmbiguousInputError, Finding, OptionError, StructureNotFoundError
 
 _POINT_STEP_MM = 0.5
@@ -107,7 +108,9 @@ def choose_target(case: Case, cord: Structure, roi_name: str | None = None) -> C
         found = [s for s in case.structures if s.role == role and s.status == "ok"]
         if not found:
             continue
-        nearest = min(found, key=lambda s: _rough_distance_mm(s, cord))
+        nearest = found[0]
+        if len(found) > 1:
+            nearest = min(found, key=lambda s: _rough_distance_mm(s, cord))
         findings = list(_about_target(nearest))
         if len(found) > 1:
             names = ", ".join(repr(s.roi_name) for s in found if s is not nearest)
@@ -157,9 +160,7 @@ def _about_target(structure: Structure) -> tuple[Finding, ...]:
 
 def _rough_distance_mm(target: Structure, cord: Structure) -> float:
     """Distance between two structures, from points along their contours."""
-    from scipy.spatial import cKDTree
-
-    distance, _ = cKDTree(_points(cord)).query(_points(target))
+    distance, _ = search_tree(_points(cord)).query(_points(target))
     return float(np.min(distance))
 
 

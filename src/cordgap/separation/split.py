@@ -45,7 +45,11 @@ def pieces_mm3(points_mm: NDArray[np.float64], volume_mm3: NDArray[np.float64]) 
     # One number a voxel, with a free layer around, so that a neighbour is a fixed step away.
     size = index.max(axis=0) + 2
     steps = np.array([size[1] * size[2], size[2], 1])
-    taken, voxel = np.unique(index @ steps, return_inverse=True)
+    place = index @ steps
+    there = np.zeros(int(np.prod(size)), dtype=bool)
+    there[place] = True
+    taken = np.flatnonzero(there)
+    voxel = (np.cumsum(there) - 1)[place]
     pairs = []
     for offset in np.ndindex(3, 3, 3):
         step = int((np.array(offset) - 1) @ steps)
