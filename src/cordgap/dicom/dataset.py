@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -263,16 +263,24 @@ def _parse_long(data: bytes) -> NDArray[np.float64] | None:
 
     Four times as fast; every number that both read is the same.
     """
-    try:
-        from orjson import JSONDecodeError, loads
-    except ImportError:
-        return None
-    if data.translate(None, _OF_NUMBERS):
+    loads = _json_loads()
+    if loads is None or data.translate(None, _OF_NUMBERS):
         return None
     try:
         return np.array(loads(b"[%b]" % data.replace(b"\\", b",")), dtype=np.float64)
-    except JSONDecodeError:
+    except ValueError:
         return None
+
+
+@cache
+def _json_loads() -> Callable[[bytes], object] | None:
+    """Look for orjson once: a module that is absent is searched for at every import."""
+    try:
+        from orjson import loads
+    except ImportError:
+        return None
+    found: Callable[[bytes], object] = loads
+    return found
 
 
 def _parse_any(stripped: bytes) -> NDArray[np.float64]:
