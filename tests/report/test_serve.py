@@ -32,6 +32,11 @@ def folder(results: dict[str, CaseResult], tmp_path_factory: pytest.TempPathFact
         (shelf / place / "result.json").write_text(text, encoding="utf-8")
         (shelf / place / "report.html").write_text(f"page of {name}", encoding="utf-8")
         (shelf / place / "figures" / "map.svg").write_text("<svg/>", encoding="utf-8")
+        (shelf / place / "mesh").mkdir()
+        (shelf / place / "dicom").mkdir()
+        (shelf / place / "mesh" / "cord.stl").write_bytes(b"solid")
+        (shelf / place / "dicom" / "structures.dcm").write_bytes(b"DICM")
+        (shelf / place / "dicom" / "key.pem").write_text(SECRET, encoding="utf-8")
         (shelf / place / "key.pem").write_text(SECRET, encoding="utf-8")
     (shelf / "broken").mkdir()
     (shelf / "broken" / "result.json").write_text('{"schema": 1}', encoding="utf-8")
@@ -57,7 +62,8 @@ def test_document_holds_the_numbers_of_each_result(
     assert rows["a"]["patient_name"] is None
     assert rows["broken"]["verdict"] == "not readable"
     assert rows["broken"]["reason"] == "result.json is not a result of cordgap analyze"
-    assert rows["a"]["files"] == ["report.html", "result.json"]
+    inner = ["mesh/cord.stl", "dicom/structures.dcm"]
+    assert rows["a"]["files"] == ["report.html", "result.json", *inner]
 
 
 def test_page_lists_names_as_text(folder: Path) -> None:
@@ -65,13 +71,14 @@ def test_page_lists_names_as_text(folder: Path) -> None:
     assert "<b>&d" not in page
     assert "&lt;b&gt;&amp;d" in page
     assert 'href="/%3Cb%3E%26d/report.html"' in page
+    assert 'href="/%3Cb%3E%26d/dicom/structures.dcm"' in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/../report.html", "/%2e%2e/report.html", "/a/../../report.html", "/a/key.pem",
+        "/../report.html", "/%2e%2e/report.html", "/a/../../report.html", "/a/key.pem", "/a/dicom/key.pem",
         "/a/link.html", "/other/report.html", "/etc/passwd", "//etc/passwd", "/a", "/a/",
         "/a/figures/../../../report.html", "/a/%00", "/a/nothing.html",
     ],
@@ -83,6 +90,8 @@ def test_nothing_else_is_given_out(folder: Path, path: str) -> None:
 def test_files_of_results_are_given_out(folder: Path) -> None:
     assert file_at(folder, "/a/report.html") == (folder / "a" / "report.html").resolve()
     assert file_at(folder, "/b/c/figures/map.svg") is not None
+    assert file_at(folder, "/b/c/mesh/cord.stl") is not None
+    assert file_at(folder, "/b/c/dicom/structures.dcm") is not None
     assert file_at(folder, "/%3Cb%3E%26d/report.html") is not None
 
 

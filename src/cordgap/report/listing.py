@@ -16,6 +16,8 @@ from cordgap.report.parts import Document
 RESULT = "result.json"
 # Pages of a result, in the order in which they are offered, and their names.
 PAGES = {"report.html": "page", "report.pdf": "PDF", "view3d.html": "3D", RESULT: "JSON"}
+# Folders of a result whose files are offered as well, by the ends of their names.
+FOLDERS = {"mesh": (".stl", ".glb"), "dicom": (".dcm",)}
 # A result of many structures has a few MB.
 MOST_BYTES = 200_000_000
 # A result that is deeper than this below the folder is not looked for.
@@ -60,7 +62,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _row(folder: Path, place: Path) -> Document:
     head: Document = {
         "folder": place.relative_to(folder).as_posix(),
-        "files": [name for name in PAGES if (place / name).is_file()],
+        "files": _files(place),
     }
     try:
         document = _read(place / RESULT)
@@ -70,6 +72,17 @@ def _row(folder: Path, place: Path) -> Document:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         reason = f"{RESULT} is not a result of cordgap analyze"
     return head | dict.fromkeys(_KEYS) | {"verdict": "not readable", "reason": reason}
+
+
+def _files(place: Path) -> list[str]:
+    """Names of what is offered of a result, relative to its folder."""
+    found = [name for name in PAGES if (place / name).is_file()]
+    for folder, ends in FOLDERS.items():
+        inner = place / folder
+        if inner.is_dir():
+            names = (f"{folder}/{f.name}" for f in inner.iterdir() if f.suffix.lower() in ends)
+            found += sorted(names)
+    return found
 
 
 def _read(file: Path) -> Document:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from cordgap.errors import OptionError
-from cordgap.report.listing import PAGES, result_folders, results_document
+from cordgap.report.listing import FOLDERS, PAGES, result_folders, results_document
 from cordgap.report.page import page_environment, script_hash
 
 HOST = "127.0.0.1"
@@ -24,7 +24,9 @@ TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".stl": "model/stl",
     ".glb": "model/gltf-binary",
+    ".dcm": "application/dicom",
 }
+_INNER = ("figures", *FOLDERS)
 _SCRIPT = "list.js"
 # Nobody else may frame, sniff, keep or be told of what is shown.
 _HEADERS = {
@@ -76,8 +78,8 @@ def make_server(folder: Path, port: int) -> ThreadingHTTPServer:
 def file_at(folder: Path, path: str) -> Path | None:
     """Return the file of a result that a path names; None for everything else.
 
-    Only files of a served kind, in the folder of a result or in its ``figures``, and only where
-    they really lie below ``folder``.
+    Only files of a served kind, in the folder of a result or in one that a result has, and only
+    where they really lie below ``folder``.
     """
     root = folder.resolve()
     try:
@@ -85,7 +87,7 @@ def file_at(folder: Path, path: str) -> Path | None:
     except (OSError, ValueError):
         return None
     places = {place.resolve() for place in result_folders(root)}
-    home = file.parent.parent if file.parent.name == "figures" else file.parent
+    home = file.parent.parent if file.parent.name in _INNER else file.parent
     inside = file.is_relative_to(root) and home in places
     return file if inside and file.suffix.lower() in TYPES and file.is_file() else None
 
