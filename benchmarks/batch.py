@@ -1,7 +1,7 @@
 """How fast a batch is, how much memory it takes, and how the store scales.
 
 Synthetic plans of three shapes of tumour (anterior, anterolateral, circumferential) in clinical
-sampling, each under UIDs of its own. Plans a second for one and two processes, interleaved; peak
+sampling, with the organs of a chest (``thorax.py``), each under UIDs of its own. Plans a second for one and two processes, interleaved; peak
 memory of parent and workers for a tenth of the plans and for all; the whole analysis of a plan
 beside a plain loop of dicompyler-core over the DVHs of the same structures, in the same run, plan
 by plan; insert and query times of the store at a million rows.
@@ -28,6 +28,7 @@ import psutil
 import pydicom
 
 import peer
+from thorax import in_thorax
 from cordgap.batch.engine import BatchOptions, run_batch
 from cordgap.batch.store import Store
 from cordgap.batch.tables import TABLES
@@ -49,7 +50,7 @@ def templates(folder: Path) -> list[Path]:
     made = []
     for kind in SHAPES:
         case = spine_case(epidural=Epidural(kind=kind, gap_mm=0.5), sampling=CLINICAL, image=False)
-        write_plan(case, folder / kind)
+        write_plan(in_thorax(case), folder / kind, dose_bits=16)
         made.append(folder / kind)
     return made
 

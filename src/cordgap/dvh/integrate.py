@@ -53,7 +53,7 @@ CUT_END_WEIGHT = 0.05
 # after refinement, and how many refined samples are worth computing.
 _CUBIC_PAD = 4
 _CUBIC_STEP_MM = 0.5
-_CUBIC_MAX_SAMPLES = 6_000_000
+_CUBIC_MAX_SAMPLES = 1_500_000
 
 # glibc gives arrays beyond a size back to the system when they are freed, and each new one is
 # paid for page by page: half of the time of a DVH. Freeing one large array, which is never
