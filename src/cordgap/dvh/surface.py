@@ -29,6 +29,8 @@ SURFACE_STEP_MM = 0.25
 _FAR_MM = 3.0
 _NODES_MM = 1.0
 _NOWHERE_MM = 1e6
+# A lattice around points that are farther apart than this would be mostly empty.
+_MOST_NODES = 5_000_000
 _MANY_POINTS = 20_000
 
 
@@ -104,6 +106,8 @@ class Surface:
         cell = share.astype(np.intp)
         share -= cell
         shape = cell.max(axis=0) + 2
+        if np.prod(shape, dtype=np.float64) > _MOST_NODES:
+            return self.nearest(points, limit_mm=limit_mm)[0]
         corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
         steps = np.ravel_multi_index(tuple(corners.T), tuple(shape))
         first = np.ravel_multi_index(tuple(cell.T), tuple(shape))
