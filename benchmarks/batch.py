@@ -1,10 +1,11 @@
 """How fast a batch is, how much memory it takes, and how the store scales.
 
 Synthetic plans of three shapes of tumour (anterior, anterolateral, circumferential) in clinical
-sampling, with the organs of a chest (``thorax.py``), each under UIDs of its own. Plans a second for one and two processes, interleaved; peak
-memory of parent and workers for a tenth of the plans and for all; the whole analysis of a plan
-beside a plain loop of dicompyler-core over the DVHs of the same structures, in the same run, plan
-by plan; insert and query times of the store at a million rows.
+sampling, with the organs of a chest (``thorax.py``), each under UIDs of its own. Plans a second for
+one and two processes, interleaved; peak memory of parent and workers for a tenth of the plans and
+for all; the whole analysis of a plan beside a plain loop of dicompyler-core over the DVHs of the
+same structures, in the same run, plan by plan; insert and query times of the store at a million
+rows.
 
 Usage: python benchmarks/batch.py [--plans N] [--speed N] [--peer N] [--rows N] [--json FILE]
 """
@@ -28,7 +29,6 @@ import psutil
 import pydicom
 
 import peer
-from thorax import in_thorax
 from cordgap.batch.engine import BatchOptions, run_batch
 from cordgap.batch.store import Store
 from cordgap.batch.tables import TABLES
@@ -36,6 +36,7 @@ from cordgap.batch.work import WorkSettings, analyse_plan, hash_plan, job_docume
 from cordgap.dicom.inventory import take_inventory
 from cordgap.export.plan import write_plan
 from cordgap.phantom import Epidural, Sampling, spine_case
+from thorax import in_thorax
 
 KEY = "00" * 32
 CLINICAL = Sampling(plane_spacing_mm=2.0, dose_spacing_mm=2.0)

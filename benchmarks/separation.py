@@ -12,6 +12,7 @@ build/replan/seed<S>). Speed: whole processes and single steps; best of N.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -51,6 +52,12 @@ KINDS = {"P1s": "strict_P1s", "P1t": "tradeoff_P1t"}
 TOSS_UP = 0.01
 # The truth is read off a curve to this.
 READ_MM = 0.05
+# Metric, at least, region as the table of goals has them; the truth's name and share of Rx.
+RIM_GOALS = {
+    "rim 15 Gy": ("DC0.035cc[Gy]", 15.0, "target", "Dmin035", 0.625),
+    "rim 80 %": ("DC0.035cc[%]", 80.0, "target", "Dmin035", 0.8),
+    "D95 rim": ("D95%[%]", 95.0, "rim", "D95rim", 0.95),
+}
 TRIM_GOALS = {"Dmin035>=0.8": "Dmin0.035cc[%]>=80", "D98>=0.95": "D98%[%]>=95"}
 
 
@@ -145,6 +152,7 @@ class Tally:
 
     rows: list[Outcome]
     trimmed: list[Outcome]
+    rims: list[Outcome]
     doses: list[tuple[str, float]]
     failed: list[str]
 
@@ -171,6 +179,59 @@ def ask_trim(tally: Tally, anatomy: Path, truth: dict, case: Case) -> None:
             tally.trimmed.append(outcome(anatomy, goal, 0, 14.0 / 24.0, found, known))
 
 
+def frontier(truth: dict, quality: str, wanted: float) -> list[tuple[int, float]]:
+    """Least cord dose of the planned strategies, by separation, that gives the rim what is wanted.
+
+    Strategies on either side of the goal are mixed: linear between them. A truth of second rank.
+    """
+    found = []
+    for key, plans_there in sorted(truth["m"].items(), key=lambda row: int(row[0])):
+        points = [
+            (plan[quality], plan["cord035"])
+            for kind, plan in plans_there.items()
+            if kind in (*KINDS, "P2a") and plan and quality in plan
+        ]
+        enough = [p for p in points if p[0] >= wanted]
+        costs = [cord for _, cord in enough]
+        for q0, c0 in points:
+            costs += [
+                c0 + (wanted - q0) / (q1 - q0) * (c1 - c0) for q1, c1 in enough if q0 < wanted
+            ]
+        if costs:
+            found.append((int(key), min(costs)))
+    return found
+
+
+def needed_mm(curve: list[tuple[int, float]], share: float) -> float | None:
+    """Separation at which a cord dose first falls to a share; None where it never does."""
+    for (m0, c0), (m1, c1) in itertools.pairwise(curve):
+        if c0 > share >= c1:
+            return m0 + (c0 - share) / (c0 - c1) * (m1 - m0)
+    return None
+
+
+def ask_rims(tally: Tally, anatomy: Path, truth: dict, kind: str, case: Case) -> None:
+    """Goals on the rim, from the plan at 0 mm, against the frontier of the strategies."""
+    known = {goal: frontier(truth, *row[3:]) for goal, row in RIM_GOALS.items()}
+    for limit in truth["required_margin_mm"].values():
+        if "rx_gy" not in limit:
+            continue
+        share = limit["cord_limit_gy"] / limit["rx_gy"]
+        rows = answer(case, RX_GY * share).coverage_goals
+        for goal, (metric, at_least, region, *_) in RIM_GOALS.items():
+            truth_mm = needed_mm(known[goal], share)
+            if truth_mm is None or truth_mm <= truth["initial_gap_mm"]:
+                continue
+            for g in rows:
+                if (g.metric, g.at_least, g.region) == (metric, at_least, region) and g.interval_mm:
+                    estimate = g.required_separation_mm
+                    assert estimate is not None
+                    label = f"{goal} {kind}"
+                    tally.rims.append(
+                        Outcome(anatomy.name, label, 0, share, truth_mm, estimate, *g.interval_mm)
+                    )
+
+
 def ask(tally: Tally, anatomy: Path, truth: dict, present: int, kind: str, case: Case) -> None:
     gap = max(present, truth["initial_gap_mm"])
     curve = cord_curve(truth, kind)
@@ -195,11 +256,13 @@ def ask(tally: Tally, anatomy: Path, truth: dict, present: int, kind: str, case:
 
 def accuracy(folders: list[Path], out: Path | None) -> None:
     compute_once()
-    tally = Tally([], [], [], [])
+    tally = Tally([], [], [], [], [])
     for folder in folders:
         for anatomy, truth, present, kind, case in plans(folder):
             if kind != "P2a":
                 ask(tally, anatomy, truth, present, kind, case)
+                if present == 0:
+                    ask_rims(tally, anatomy, truth, kind, case)
             elif present == 0:
                 ask_trim(tally, anatomy, truth, case)
     rows = tally.rows
@@ -214,6 +277,8 @@ def accuracy(folders: list[Path], out: Path | None) -> None:
     show("both", rows)
     for goal in TRIM_GOALS.values():
         show(f"trim {goal[:11]}", [r for r in tally.trimmed if r.kind == goal])
+    for goal in sorted({r.kind for r in tally.rims}):
+        show(goal[:27], [r for r in tally.rims if r.kind == goal])
     for name in sorted({r.anatomy for r in rows}):
         show(name, [r for r in rows if r.anatomy == name])
     below = np.array([r.truth_mm < r.low_mm - READ_MM for r in rows])
@@ -227,7 +292,11 @@ def accuracy(folders: list[Path], out: Path | None) -> None:
             f"{e.mean():+.3f} of the prescription, within 8 %: {np.mean(abs(e) <= 0.08):.1%}"
         )
     if out is not None:
-        found = {"rows": [asdict(r) for r in rows], "trim": [asdict(r) for r in tally.trimmed]}
+        found = {
+            "rows": [asdict(r) for r in rows],
+            "trim": [asdict(r) for r in tally.trimmed],
+            "rims": [asdict(r) for r in tally.rims],
+        }
         out.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
