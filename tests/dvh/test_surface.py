@@ -252,7 +252,7 @@ def test_points_far_apart_need_no_lattice():
     """A few clusters kilometres apart: as many bytes as points, not as space between them."""
     rng = np.random.default_rng(6)
     near = rng.uniform(-20, 20, (10_500, 3))
-    points = np.concatenate([near, near + (1e6, -1e6, 1e6)])
+    points = np.concatenate([near, near + np.array([1e6, -1e6, 1e6])])
     found = straight().distance_mm(points)
     np.testing.assert_allclose(found[:10_500], straight().distance_mm(near), atol=1e-9)
     assert (found[10_500:] > 1e6).all()

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
+from tests.report.test_browser import serious
 
 from cordgap.analysis import CaseResult
 from cordgap.report.view3d import Body, view_html
-from tests.report.test_browser import serious
 
 CORNERS = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 30]])
 FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
