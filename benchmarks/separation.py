@@ -179,34 +179,35 @@ def ask_trim(tally: Tally, anatomy: Path, truth: dict, case: Case) -> None:
             tally.trimmed.append(outcome(anatomy, goal, 0, 14.0 / 24.0, found, known))
 
 
-def frontier(truth: dict, quality: str, wanted: float) -> list[tuple[int, float]]:
+def frontier(truth: dict, quality: str, wanted: float) -> dict[int, float]:
     """Least cord dose of the planned strategies, by separation, that gives the rim what is wanted.
 
-    Strategies on either side of the goal are mixed: linear between them. A truth of second rank.
+    Strategies on either side of the goal are mixed: linear between them, a truth of second rank.
+    Where all give the rim more than is wanted, a plan that gives less was not made: no truth.
     """
-    found = []
-    for key, plans_there in sorted(truth["m"].items(), key=lambda row: int(row[0])):
+    found = {}
+    for key, strategies in truth["m"].items():
         points = [
             (plan[quality], plan["cord035"])
-            for kind, plan in plans_there.items()
+            for kind, plan in strategies.items()
             if kind in (*KINDS, "P2a") and plan and quality in plan
         ]
         enough = [p for p in points if p[0] >= wanted]
-        costs = [cord for _, cord in enough]
-        for q0, c0 in points:
-            costs += [
-                c0 + (wanted - q0) / (q1 - q0) * (c1 - c0) for q1, c1 in enough if q0 < wanted
-            ]
-        if costs:
-            found.append((int(key), min(costs)))
+        less = [p for p in points if p[0] <= wanted]
+        if enough and less:
+            costs = [cord for _, cord in enough]
+            for (q0, c0), (q1, c1) in itertools.product(less, enough):
+                if q0 < q1:
+                    costs.append(c0 + (wanted - q0) / (q1 - q0) * (c1 - c0))
+            found[int(key)] = min(costs)
     return found
 
 
-def needed_mm(curve: list[tuple[int, float]], share: float) -> float | None:
-    """Separation at which a cord dose first falls to a share; None where it never does."""
-    for (m0, c0), (m1, c1) in itertools.pairwise(curve):
-        if c0 > share >= c1:
-            return m0 + (c0 - share) / (c0 - c1) * (m1 - m0)
+def needed_mm(curve: dict[int, float], share: float) -> float | None:
+    """Separation at which a cord dose first falls to a share, between two that were planned."""
+    for m in sorted(curve):
+        if m + 1 in curve and curve[m] > share >= curve[m + 1]:
+            return m + (curve[m] - share) / (curve[m] - curve[m + 1])
     return None
 
 

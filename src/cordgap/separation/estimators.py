@@ -44,6 +44,8 @@ LEAST_WRAP, MOST_WRAP = 0.85, 1.05
 SHOULDER, SHOULDER_SLOPE, LEAST_SHOULDER = 0.6, 0.8, 0.7
 # Another dose at the rim: what the rest of the error adds to plan-gradient.
 SHIFT_REST_MM = 0.4
+# ... and how much less than that a goal at the rim needed on anatomies that were held out.
+RIM_BELOW_MM = 0.4
 # Isodose recession: how much less than this bound is needed, as a share of the way, and its rest.
 RECESSION_BELOW = 0.5
 RECESSION_REST_MM = 0.25
@@ -396,6 +398,10 @@ def reach_rim_dose(
     to_gy = rx_gy / 100.0 if goal.metric.unit == "%" else 1.0
     shift = (goal.bound - now) * to_gy
     estimate = plan_gradient(anatomy, limits, rx_gy, max_mm=max_mm, shift_gy=shift)
+    if estimate.interval_mm is not None:
+        low, high = estimate.interval_mm
+        low = max(min(anatomy.gap.separation_mm, low), low - RIM_BELOW_MM)
+        estimate = replace(estimate, interval_mm=(low, high))
     if shift <= 0.0 or estimate.required_mm is None:
         return estimate
     covered = trim(anatomy, goal, rx_gy, max_mm=max_mm, region=region)
