@@ -1,10 +1,10 @@
 """Rules for a nightly job: what must not be so in the plans of a store.
 
-    RULE     is  COUNT OP NUMBER[%]  or  MEASURE.STATISTIC OP NUMBER  or  cord_d0035cc_gy.last OP limit
-    COUNT    plans, ok, refused, failed, timeout, exceeded, not-evaluable, out-of-control
-    MEASURE  those of trends.py
+    RULE       COUNT OP NUMBER[%]  |  MEASURE.STATISTIC OP NUMBER  |  cord_d0035cc_gy.last OP limit
+    COUNT      plans, ok, refused, failed, timeout, exceeded, not-evaluable, out-of-control
+    MEASURE    those of trends.py
     STATISTIC  min, mean, median, max, last, missing
-    OP       >  >=  <  <=  ==  !=
+    OP         >  >=  <  <=  ==  !=
 
 A rule that cannot be evaluated says so: it is neither fired nor held.
 """
@@ -64,8 +64,9 @@ def parse_rule(text: str) -> Rule:
 
     Examples
     --------
-    >>> parse_rule("exceeded > 5%")
-    Rule(text='exceeded > 5%', what='exceeded', statistic=None, compare='>', number=5.0, is_share=True)
+    >>> rule = parse_rule("exceeded > 5%")
+    >>> rule.what, rule.compare, rule.number, rule.is_share
+    ('exceeded', '>', 5.0, True)
     """
     found = _FORM.fullmatch(text.strip())
     if found is None:
@@ -94,9 +95,9 @@ def judge(store: Store, rule: Rule) -> Document:
     Returns
     -------
     dict
-        ``rule``, ``state`` (fired, held, not evaluable), ``value`` and ``bound`` that were compared,
-        ``unit``, ``of`` (how many plans it speaks of), ``plan_ids`` (those that it fired for, at
-        most 20), ``reason``.
+        ``rule``, ``state`` (fired, held, not evaluable), ``value`` and ``bound`` that were
+        compared, ``unit``, ``of`` (how many plans it speaks of), ``plan_ids`` (those that it fired
+        for, at most 20), ``reason``.
     """
     found = _of_count(store, rule) if rule.statistic is None else _of_measure(store, rule)
     value, bound = found["value"], found["bound"]
@@ -147,25 +148,32 @@ def _has_limits(store: Store) -> bool:
 
 def _of_measure(store: Store, rule: Rule) -> Document:
     assert rule.statistic is not None
-    read = read_measure(store, rule.what)
-    of, value, bound, reason = read["plans"], read[rule.statistic], rule.number, None
-    where = {
-        "min": f"{rule.what} {rule.compare} {bound}", "max": f"{rule.what} {rule.compare} {bound}",
-        "missing": f"status = 'ok' AND {rule.what} IS NULL", "last": _LAST.format(rule.what),
-    }.get(rule.statistic, "false")  # fmt: skip
-    if rule.number is None:
-        bound = store.select(f"SELECT limit_gy FROM trend WHERE {where}")[1]
-        bound = bound[0][0] if bound else None
+    name, statistic = rule.what, rule.statistic
+    read = read_measure(store, name)
+    kinds = coverage_metrics(store) if name == "coverage_value" else []
+    bound, of, reason = rule.number, read["plans"], None
+    if bound is None:
+        limits = store.select(f"SELECT limit_gy FROM trend WHERE {_LAST.format(name)}")[1]
+        bound = limits[0][0] if limits else None
         reason = None if bound is not None else "the plan has no limit on D0.035cc of the cord"
-    if rule.statistic == "missing":
-        of += value
+    if statistic == "missing":
+        of += read["missing"]
     elif not of:
-        reason = f"no analysed plan has {rule.what}"
-    kinds = coverage_metrics(store) if rule.what == "coverage_value" else []
+        reason = f"no analysed plan has {name}"
     if len(kinds) > 1:
         reason = f"plans were held to different coverage goals ({', '.join(kinds)})"
+    beyond = f"status = 'ok' AND {name} {rule.compare} {bound}"
+    where = {
+        "min": beyond, "max": beyond, "last": _LAST.format(name),
+        "missing": f"status = 'ok' AND {name} IS NULL",
+    }.get(statistic, "false")  # fmt: skip
     return _found(
-        value, bound, of, unit=_unit(rule, kinds), plan_ids=_plans(store, where), reason=reason
+        read[statistic],
+        bound,
+        of,
+        unit=_unit(rule, kinds),
+        plan_ids=[] if reason else _plans(store, where),
+        reason=reason,
     )
 
 

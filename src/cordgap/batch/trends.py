@@ -44,9 +44,9 @@ COUNTED = {
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _ROLES = ", ".join(f"'{role}'" for role in CORD_ROLES)
-# D0.035cc is that of the cord that was taken, or of the only one; a lower bound (a cord partly outside
-# the dose grid) is no value. Headroom is unknown where that to one limit is, unless another one is
-# exceeded already.
+# D0.035cc is that of the cord that was taken, or of the only one; a lower bound (a cord partly
+# outside the dose grid) is no value. Headroom is unknown where that to one limit is, unless
+# another one is exceeded already.
 _GATHER = f"""
 CREATE TEMP TABLE trend AS
 WITH cords AS (
@@ -185,7 +185,10 @@ def measure(store: Store, name: str) -> Document:
 
 def coverage_metrics(store: Store) -> list[str]:
     """Return the headline coverage goals that the plans in scope were held to."""
-    sql = "SELECT DISTINCT coverage_metric FROM trend WHERE in_scope AND coverage_value IS NOT NULL"
+    sql = (
+        "SELECT DISTINCT coverage_metric FROM trend WHERE in_scope AND coverage_value IS NOT NULL "
+        "AND coverage_metric IS NOT NULL"
+    )
     return sorted(row[0] for row in store.select(sql)[1])
 
 
