@@ -238,6 +238,7 @@ def _serve() -> None:
         deadline[0] = float("inf")
         answers.write(json.dumps(reply).encode() + b"\n")
         answers.flush()
+    shutil.rmtree(folder, ignore_errors=True)  # nobody is left to ask, or to tidy up
 
 
 if __name__ == "__main__":
