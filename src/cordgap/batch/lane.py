@@ -227,18 +227,20 @@ def _serve() -> None:
     threading.Thread(target=_watch_parent, args=(parent, folder, deadline), daemon=True).start()
     if memory_mb:
         limit_memory(memory_mb)
-    for line in sys.stdin.buffer:
-        job = json.loads(line)
-        deadline[0] = time.monotonic() + job["timeout_s"] + _GRACE_S
-        module, _, name = job["task"].partition(":")
-        try:
-            reply = {"result": getattr(import_module(module), name)(*job["arguments"])}
-        except MemoryError:
-            reply = {"memory": True}
-        deadline[0] = float("inf")
-        answers.write(json.dumps(reply).encode() + b"\n")
-        answers.flush()
-    shutil.rmtree(folder, ignore_errors=True)  # nobody is left to ask, or to tidy up
+    try:
+        for line in sys.stdin.buffer:
+            job = json.loads(line)
+            deadline[0] = time.monotonic() + job["timeout_s"] + _GRACE_S
+            module, _, name = job["task"].partition(":")
+            try:
+                reply = {"result": getattr(import_module(module), name)(*job["arguments"])}
+            except MemoryError:
+                reply = {"memory": True}
+            deadline[0] = float("inf")
+            answers.write(json.dumps(reply).encode() + b"\n")
+            answers.flush()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # nobody is left to ask, or to tidy up
 
 
 if __name__ == "__main__":
