@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
+import socket
 from pathlib import Path
 
 import jsonschema
@@ -13,17 +13,19 @@ import pytest
 from tests.batch.test_cluster import Cluster, everything
 from tests.conftest import free_port
 
-from cordgap.batch import engine, studies
+from cordgap.batch import lane, studies
 from cordgap.batch.engine import BatchOptions, run_batch
+from cordgap.batch.lane import Lane, LaneTimeoutError
+from cordgap.batch.pairs import compare_pairs
 from cordgap.batch.store import Store
 from cordgap.batch.studies import PacsPlace, fetched, inventory_of
-from cordgap.batch.work import WorkSettings
+from cordgap.batch.work import WorkSettings, job_document, list_archive
+from cordgap.dicom.inventory import PlanFiles
 from cordgap.errors import NetworkError, OptionError
 from cordgap.network import pacs as archive
 from cordgap.network.inbox import Inbox
 from cordgap.report.schema import load_schema
 
-pytest.importorskip("pynetdicom")
 DATABASES = ("r.duckdb", "local.duckdb")
 WAYS = ("get", "web")
 
@@ -94,6 +96,10 @@ def test_workers_of_a_cluster_fetch_and_results_are_those_of_local_files(
     # With their identifiers, hashes of the files, and every number.
     assert everything(site, far) == everything(site, local)
     assert left_behind(tmp_path / "tmp") == []
+    with Store(far) as store:
+        (pair,) = compare_pairs(store, [(uids[0], uids[1])], summary.done)
+    # The phantoms' gaps, less the cosine of the tilt of the cord.
+    assert (pair["before_mm"], pair["achieved_mm"]) == pytest.approx((0.0, 1.0), abs=0.05)
     again = run(site, place, uids, far, scheduler=dask.address)
     assert (again.known, again.analysed, site.count(far)) == (3, 0, 3)
 
@@ -154,15 +160,30 @@ def test_a_study_that_is_not_there_or_not_whole_is_not_analysed(
         assert site.rows(db, "SELECT code FROM plans") == [("fetch-incomplete",)]
 
 
-def test_a_worker_that_is_given_up_leaves_nothing(site, filled, written, tmp_path, monkeypatch):
-    (uid,) = uids_of(written, "Jones")
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(engine.tempfile, "tempdir", str(tmp_path / "tmp"))
-    summary = run(
-        site, place_of(filled, "get"), [uid], tmp_path / "r.duckdb", timeout_s=1.5, jobs=1
-    )
-    assert summary.counts in ({"timeout": 1}, {"ok": 1})
-    assert list((tmp_path / "tmp").iterdir()) == []
+def test_a_worker_that_is_given_up_leaves_nothing(site, tmp_path, monkeypatch):
+    """An archive that takes the connection and says nothing."""
+    monkeypatch.setattr(lane.tempfile, "tempdir", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = PacsPlace(f"SILENT@127.0.0.1:{silent.getsockname()[1]}")
+        settings = WorkSettings()
+        plan = PlanFiles((), archive="1.2.3")
+        job = job_document(place, plan, site.KEY, settings, settings.words(), None)
+        worker = Lane(None)
+        with pytest.raises(LaneTimeoutError):
+            worker.call(list_archive, job, timeout_s=6.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_without_a_file_of_tls_is_not_the_fault_of_the_plan(site, tmp_path, here):
+    place = PacsPlace("ORTHANC@127.0.0.1:9", tls=True, ca=str(tmp_path / "no.pem"))
+    whole = PacsPlace(place.address)
+    with Store(tmp_path / "r.duckdb", site_key=site.KEY) as store:
+        summary = run_batch(
+            place, inventory_of(whole, ["1.2.3"], None), store, settings=WorkSettings(),
+            site_key=site.KEY, options=BatchOptions(),
+        )  # fmt: skip
+    assert summary.counts == {"failed": 1}
+    assert site.rows(tmp_path / "r.duckdb", "SELECT code FROM plans") == [("archive-unusable",)]
 
 
 def test_studies_since_a_day(filled, written):
@@ -208,12 +229,13 @@ def test_command(here, filled, written, tmp_path):
         (("--pacs", place, "--study", "1.2", "--since", "2026-01-01"), "either --study UID"),
         ((), "give ROOT"),
         ((written, "--study", "1.2"), "go with --pacs"),
+        ((written, "--ca", "ca.pem"), "go with --pacs"),
     ):
         with pytest.raises(OptionError, match=match):
             batch(*more, *words)
 
 
-def test_fetching_takes_nothing_that_names_a_patient_to_the_disk_for_long(monkeypatch, tmp_path):
+def test_fetching_takes_nothing_that_names_a_patient_to_the_disk_for_long(monkeypatch):
     """The folder of a study goes even where reading it ends in an error."""
     made = []
 
@@ -226,4 +248,3 @@ def test_fetching_takes_nothing_that_names_a_patient_to_the_disk_for_long(monkey
         pass
     assert made
     assert not made[0].exists()
-    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _MODALITIES = ("RTSTRUCT", "RTDOSE", "RTPLAN", "CT")
 # Faults of a network, which the next run may not meet.
 PASSING = (
-    "no-answer", "archive-refused", "association-refused", "fetch-incomplete", "inbox-full",
-    "inbox-unwritable",
+    "archive-unusable", "no-answer", "archive-refused", "association-refused", "fetch-incomplete",
+    "inbox-full", "inbox-unwritable",
 )  # fmt: skip
 
 
@@ -93,12 +93,20 @@ def fetched(place: PacsPlace, study: str) -> Iterator[Path]:
     ------
     NetworkError
         If the archive does not answer or refuses, has nothing of the study, or if an object of it
-        could not be kept: a plan is not analysed from a part of its files.
+        could not be kept: a plan is not analysed from a part of its files. Also where a worker
+        lacks a package or a file of TLS, which is not the fault of a plan.
     """
-    from cordgap.network.inbox import Inbox
-    from cordgap.network.pacs import fetch
+    try:
+        from cordgap.network.inbox import Inbox
+        from cordgap.network.pacs import fetch
 
-    pacs = place.opened()
+        pacs = place.opened()
+    except (ImportError, OptionError) as error:
+        raise NetworkError(
+            f"a worker cannot ask the archive: {error}; install cordgap[pacs] and the files of "
+            "--tls there",
+            code="archive-unusable",
+        ) from error
     with tempfile.TemporaryDirectory(prefix="cordgap-study-") as name:
         folder = Path(name)
         tally = fetch(

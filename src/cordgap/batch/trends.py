@@ -1,6 +1,6 @@
 """What the plans of a store have in common and where one stands out: numbers, made in SQL.
 
-``gathered`` lays out one row a plan and the control limits as temporary tables; everything else
+``gather`` lays out one row a plan and the control limits as temporary tables; everything else
 reads those. Every number is of the plans that count (the views of the store), each once.
 """
 
@@ -38,7 +38,7 @@ COUNTED = {
     "plans": "true",
     **{status: f"status = '{status}'" for status in STATUSES},
     "exceeded": "status = 'ok' AND exceeded",
-    "not_evaluable": "status = 'ok' AND NOT evaluable",
+    "not_evaluable": "status = 'ok' AND evaluable IS NOT TRUE",
     "out_of_control": "is_outside",
 }
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -122,8 +122,8 @@ def batch(
 
     source: Path | PacsPlace
     if pacs is None:
-        if study or tls:
-            raise OptionError("--study and --tls go with --pacs")
+        if study or tls or cert or key or ca:
+            raise OptionError("--study, --tls, --cert, --key and --ca go with --pacs")
         source = _folder(root)
     else:
         source = _place(root, pacs, study, since)

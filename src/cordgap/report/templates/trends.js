@@ -253,7 +253,7 @@
     draw(id, part.length ? [{ type: "box", x: part.map((_, i) => i), lowerfence: pick(0), q1: pick(1), median: pick(2), q3: pick(3), upperfence: pick(4),
       width: 0.6, line: { color: BLUE, width: 2 }, fillcolor: "#CCE3F0", showlegend: false }] : [], {
       margin: { l: 56, r: 12, t: 10, b: 84 },
-      xaxis: { tickvals: part.map((_, i) => i), ticktext: part.map((entry) => shortened(entry.name, 12)), tickangle: -45, fixedrange: true },
+      xaxis: { tickvals: part.map((_, i) => i), ticktext: part.map((entry) => shortened(entry.name, 10)), tickangle: -45, fixedrange: true },
       yaxis: { title: { text: title }, fixedrange: true, rangemode: "tozero" },
     }, words, part.length);
   }
@@ -322,7 +322,7 @@
         error_x: { type: "data", symmetric: false, array: part.map((p) => Math.max(0, (p[4] ?? p[2]) - p[2])), arrayminus: part.map((p) => Math.max(0, p[2] - (p[3] ?? p[2]))), color: colour, thickness: 1, width: 3 } });
     }
     draw("pairs", traces, {
-      xaxis: { title: { text: "required separation, predicted before [mm]", standoff: 4 }, rangemode: "tozero", fixedrange: true },
+      xaxis: { title: { text: "required, predicted before [mm]", standoff: 4 }, rangemode: "tozero", fixedrange: true },
       yaxis: { title: { text: "separation achieved [mm]" }, rangemode: "tozero", fixedrange: true },
     }, `Predicted against achieved separation of ${there.length} pairs of plans`, there.length);
     fill("comparisons", there.slice(0, MOST_LISTED).map(([row, , predicted, low, high, before, achieved]) => [
