@@ -136,7 +136,7 @@ def _of_count(store: Store, rule: Rule) -> Document:
         None if reason else value,
         rule.number,
         of,
-        unit="%" if rule.is_share else "plans",
+        unit="% of plans" if rule.is_share else "plans",
         plan_ids=_plans(store, where),
         reason=reason,
     )

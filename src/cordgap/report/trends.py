@@ -73,14 +73,18 @@ def rule_words(rule: dict[str, Any]) -> str:
     >>> rule_words({"state": "held", "value": 1.0, "bound": 2.0, "unit": "plans", "of": 7,
     ...     "plan_ids": [], "reason": None})
     '1 of 7 plans (bound 2)'
+    >>> rule_words({"state": "fired", "value": -1.25, "bound": 0.0, "unit": "Gy", "of": 7,
+    ...     "plan_ids": [], "reason": None})
+    '-1.25 Gy, 7 plans have it (bound 0)'
     """
     if rule["reason"] is not None:
         return str(rule["reason"])
     value, bound, unit = rule["value"], f"{rule['bound']:g}", rule["unit"]
     if unit == "plans":
         return f"{value:g} of {rule['of']} plans (bound {bound})"
-    of = f"{rule['of']} plans"
-    return f"{shown(value, 2, unit or '')} of {of} (bound {bound})"
+    if unit == "% of plans":
+        return f"{shown(value, 2)} % of {rule['of']} plans (bound {bound})"
+    return f"{shown(value, 2, unit or '')}, {rule['of']} plans have it (bound {bound})"
 
 
 def trend_lines(document: Document) -> list[str]:
