@@ -15,7 +15,10 @@ import numpy as np
 from cordgap.batch.store import Store
 
 LIMITS_GY = {1: 12.4, 2: 17.0, 3: 20.3, 5: 25.3}
-SCHEDULES = ((24.0, 1), (24.0, 2), (30.0, 3))
+SCHEDULES = (
+    (18.0, 1), (24.0, 1), (24.0, 2), (24.0, 3), (27.0, 3), (30.0, 3), (30.0, 5), (35.0, 5),
+    (40.0, 5),
+)  # fmt: skip
 INJECTION = "<img src=x onerror=alert(1)>"
 CAUSES = (
     ("refused", INJECTION), ("refused", "no-cord"), ("failed", "worker-died"),
@@ -111,11 +114,13 @@ def rows_of(number: int, plan: Made) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def write_store(path: Path, plans: Iterable[Made], pairs: Sequence[tuple[int, int]] = ()) -> Path:
-    """Write a store of plans, and comparisons of some of them by their numbers."""
+def write_store(
+    path: Path, plans: Iterable[Made], pairs: Sequence[tuple[int, int]] = (), *, first: int = 0
+) -> Path:
+    """Write plans into a store, numbered from ``first``, and comparisons of some by number."""
     made = list(plans)
     with Store(path, site_key="00" * 32) as store:
-        store.add([rows_of(number, plan) for number, plan in enumerate(made)])
+        store.add([rows_of(number, plan) for number, plan in enumerate(made, first)])
         store.add_comparisons(
             [
                 {
