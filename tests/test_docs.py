@@ -27,7 +27,8 @@ BLOCK = re.compile(
 )
 VERBS = (
     "analyze", "batch", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
-    "query", "receive", "scenarios", "schema", "send", "separation", "serve", "watch",
+    "query", "receive", "scenarios", "schema", "send", "separation", "serve", "trends",
+    "watch",
 )  # fmt: skip
 
 

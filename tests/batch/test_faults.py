@@ -176,7 +176,7 @@ def test_the_parent_stopped_in_the_middle_loses_nothing(site, written, tmp_path,
     assert summary.counts == {"ok": 2, "refused": 1}
 
 
-def test_a_worker_ends_with_its_parent(tmp_path):
+def test_a_worker_ends_with_its_parent_and_takes_its_temporary_files(tmp_path):
     code = (
         "import os, time\n"
         "from cordgap.batch.lane import Lane\n"
@@ -184,7 +184,8 @@ def test_a_worker_ends_with_its_parent(tmp_path):
         "lane = Lane(); lane.call(read_folder, '.', timeout_s=60)\n"
         "print(lane.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    places = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, **places}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, env=environment, cwd=tmp_path,
         check=False, timeout=60,
@@ -192,6 +193,7 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     pid = int(done.stdout)
     for _ in range(100):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text():
+            assert list(tmp_path.iterdir()) == []
             return
         time.sleep(0.1)
     pytest.fail("the worker is still there")

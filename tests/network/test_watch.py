@@ -17,7 +17,7 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from cordgap.errors import DicomError, NetworkError
+from cordgap.errors import CordgapError, DicomError, NetworkError, OptionError
 from cordgap.network import desk as desk_module
 from cordgap.network.desk import Desk, Outcome, watch
 from cordgap.network.exports import Folder
@@ -368,6 +368,73 @@ def test_the_verb_does_what_analyze_does(exported, tmp_path, monkeypatch, capsys
     document = json.loads(text)
     jsonschema.Draft202012Validator(load_schema("watch")).validate(document)
     assert (code, document["outcomes"], document["on_record"]) == (0, [], 1)
+
+
+def test_with_other_options_a_plan_has_another_result(exported, tmp_path):
+    out = tmp_path / "out"
+    for words, new in (("", 1), ("rx 24", 1), ("rx 24", 0), ("", 0), ("rx 30", 1)):
+        with Desk(out, count, words=words) as desk:
+            given = {"quiet_s": 0.0, "patience_s": 0.0, "once": True}
+            found = list(watch(Folder(exported, [out]), desk, **given))
+        assert sum(isinstance(event, Outcome) for event in found) == new
+    assert rows(out) == 3
+
+
+def test_options_reach_the_analysis(tmp_path, monkeypatch, capsys):
+    from cordgap.cli import main
+    from cordgap.export.plan import write_plan
+    from cordgap.phantom import Sampling, spine_case
+
+    coarse = Sampling(plane_spacing_mm=3.0, dose_spacing_mm=2.5)
+    write_plan(spine_case(sampling=coarse, image=False), tmp_path / "in")
+    words = ["cordgap", "watch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--once"]
+    options = ["--rx", "30", "--fractions", "5", "--level", "T7=-200:200"]
+    monkeypatch.setattr(sys, "argv", [*words, "--settle-s", "0", "--json", *options])
+    with pytest.raises(SystemExit):
+        main.run()
+    (outcome,) = json.loads(capsys.readouterr().out)["outcomes"]
+    assert (outcome["status"], outcome["reason"]) == ("ok", None)
+    document = json.loads((tmp_path / "out" / outcome["plan"] / "result.json").read_text())
+    assert document["prescription"] == {"dose_gy": 30.0, "fractions": 5, "source": "option"}
+    assert "T7" in document["separation"]["level"]["label"]
+
+
+def test_options_that_can_hold_for_no_plan_are_refused_at_the_start(tmp_path):
+    from cordgap.cli.analyze import standing
+    from cordgap.cli.common import PlanOptions
+
+    for wrong in (
+        {"protocol": "nothing"}, {"constraint": ["nonsense"]}, {"level": ["T7"]},
+        {"accept": ["all"]}, {"reachable": "everywhere"}, {"falloff": str(tmp_path / "no.json")},
+    ):  # fmt: skip
+        with pytest.raises(CordgapError):
+            standing(PlanOptions(path=None, **wrong))
+    # Half a prescription is completed from each plan.
+    assert standing(PlanOptions(path=None, fractions=3))[1] == '{"fractions": 3}'
+    assert standing(PlanOptions(path=None))[1] == ""
+
+
+def test_a_file_of_options_counts_by_its_content(tmp_path, monkeypatch):
+    from cordgap.cli.analyze import standing
+    from cordgap.cli.common import PlanOptions
+    from cordgap.limits import protocol
+
+    table = (Path(protocol.__file__).parent / "tables" / "hytec-2021.toml").read_text("utf-8")
+    own = tmp_path / "own.toml"
+    own.write_text(table, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    analyse, words = standing(PlanOptions(path=None, protocol="own.toml"))
+    assert analyse.keywords["options"].protocol == str(own)
+    assert standing(PlanOptions(path=None, protocol=str(own)))[1] == words
+    own.write_text(table + "\n", encoding="utf-8")
+    assert standing(PlanOptions(path=None, protocol="own.toml"))[1] != words
+
+
+def test_receive_takes_options_of_the_analysis_with_analyze_alone(tmp_path):
+    from cordgap.cli.receive import receive
+
+    with pytest.raises(OptionError, match="without --analyze"):
+        receive(tmp_path / "inbox", allow=["TPS1"], rx=24.0)
 
 
 def test_receive_and_analyze(debian, tmp_path, exported):

@@ -6,6 +6,7 @@ crashes takes no Dask worker with it. A Dask worker that is killed loses its tas
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ def run_task(name: str, arguments: list[Any], timeout_s: float, memory_mb: int |
     lane = getattr(_own, "lane", None)
     if lane is None:
         lane = _own.lane = Lane(memory_mb)
+        atexit.register(lane.stop)
     module, _, function = name.partition(":")
     try:
         task = getattr(import_module(module), function)

@@ -22,6 +22,7 @@ from uuid import uuid4
 from cordgap._version import __version__
 from cordgap.batch.lane import Lane, LaneDiedError, LaneMemoryError, LaneTimeoutError, Task
 from cordgap.batch.store import Rows, Store, StoreError
+from cordgap.batch.studies import PacsPlace
 from cordgap.batch.work import (
     Job,
     WorkSettings,
@@ -115,14 +116,15 @@ class _Run:
 
     def __init__(
         self,
-        root: Path,
+        source: Path | PacsPlace,
         plans: Iterable[PlanFiles],
         known: dict[str, str],
         settings: WorkSettings,
         site_key: str,
         options: BatchOptions,
     ) -> None:
-        self.root, self.settings, self.site_key, self.options = root, settings, site_key, options
+        self.source, self.site_key, self.options = source, site_key, options
+        self.settings = settings
         self.words = settings.words()
         self.todo = deque(plans)
         self.total = len(self.todo)
@@ -136,7 +138,7 @@ class _Run:
 
     def job(self, plan: PlanFiles) -> dict[str, Any]:
         return job_document(
-            self.root, plan, self.site_key, self.settings, self.words, self.options.out
+            self.source, plan, self.site_key, self.settings, self.words, self.options.out
         )
 
     def work(self, lane: AnyLane) -> None:
@@ -147,10 +149,10 @@ class _Run:
                     plan = self.todo.popleft()
                 except IndexError:
                     break
-                for one in self._opened(lane, plan):
+                for one, hashed in self._opened(lane, plan):
                     if self.stopped.is_set():
                         break
-                    done = one if isinstance(one, Done) else self._one(lane, one)
+                    done = one if isinstance(one, Done) else self._one(lane, one, hashed)
                     if done is not None and not self.stopped.is_set():
                         self.results.put(done)
         except BaseException as error:
@@ -159,27 +161,32 @@ class _Run:
             lane.stop()
             self.results.put(None)
 
-    def _opened(self, lane: AnyLane, plan: PlanFiles) -> Iterator[PlanFiles | Done]:
+    def _opened(
+        self, lane: AnyLane, plan: PlanFiles
+    ) -> Iterator[tuple[PlanFiles | Done, dict[str, Any] | None]]:
+        """Yield a plan, or those of a ZIP file or study; with its hashes where it has them."""
         if plan.archive is None or plan.files:
-            yield plan
+            yield plan, None
             return
         listed, lost = self._call(lane, plan, None, list_archive)
         if lost is not None or listed.get("rows"):
             rows = lost or listed["rows"]
             key = rows["plans"][0]["result_id"]
             if key in self.known:
-                yield Done(key, self.known[key], "known", None, None, False, plan)
+                yield Done(key, self.known[key], "known", None, None, False, plan), None
             else:
-                yield self._done(rows, plan)
+                yield self._done(rows, plan), None
             return
         found = plans_of(listed["plans"], plan.archive)
         with self.lock:
             self.empty += not found
-        yield from found
+        yield from zip(found, listed["hashed"] or repeat(None), strict=False)
 
-    def _one(self, lane: AnyLane, plan: PlanFiles) -> Done | None:
+    def _one(self, lane: AnyLane, plan: PlanFiles, hashed: dict[str, Any] | None) -> Done | None:
         """Analyse a plan unless its result is known, or made by this very run."""
-        hashed, lost = self._call(lane, plan, None, hash_plan)
+        lost = None
+        if hashed is None:
+            hashed, lost = self._call(lane, plan, None, hash_plan)
         if lost is not None or hashed.get("rows"):
             return self._done(lost or hashed["rows"], plan)
         key = hashed["key"]
@@ -233,7 +240,7 @@ class _Run:
 
 
 def run_batch(
-    root: Path,
+    source: Path | PacsPlace,
     inventory: Inventory,
     store: Store,
     *,
@@ -246,7 +253,8 @@ def run_batch(
 
     Parameters
     ----------
-    root : Path
+    source : Path or PacsPlace
+        Folder that the inventory is of, or archive whose studies it lists.
     inventory : Inventory
     store : Store
     settings : WorkSettings
@@ -268,7 +276,8 @@ def run_batch(
     ClusterError
         If the scheduler is lost.
     """
-    run = _Run(root.resolve(), inventory.plans, store.known(), settings, site_key, options)
+    place = source.resolve() if isinstance(source, Path) else source
+    run = _Run(place, inventory.plans, store.known(), settings, site_key, options)
     run_id = uuid4().hex[:_RUN_DIGITS]
     record: dict[str, Any] = {
         "run_id": run_id,

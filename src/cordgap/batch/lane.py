@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -62,12 +64,13 @@ class Lane:
     memory_mb : int, optional
         Address space that a task may take; None for no limit.
     folder : str, optional
-        Where a worker puts temporary files.
+        Where the folder of the worker's temporary files is made; it is removed with the worker.
     """
 
     def __init__(self, memory_mb: int | None = None, folder: str | None = None) -> None:
         self._memory_mb = memory_mb
         self._folder = folder
+        self._own: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -123,10 +126,13 @@ class Lane:
     def stop(self) -> None:
         """End the worker, whatever it does."""
         process, self._process = self._process, None
+        own, self._own = self._own, None
         if process is None:
             return
         process.kill()
         process.wait()
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with suppress(OSError):
@@ -136,14 +142,14 @@ class Lane:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.stop()
-        words = [sys.executable, "-m", __name__, str(self._memory_mb or 0), str(os.getpid())]
+        self._own = own = tempfile.mkdtemp(prefix="cordgap-lane-", dir=self._folder)
+        words = [sys.executable, "-m", __name__, str(self._memory_mb or 0), str(os.getpid()), own]
         environment = dict(os.environ)
         # One plan a core: threads of the arithmetic libraries would only be in each other's way.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment.setdefault(name, "1")
         environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
-        if self._folder is not None:
-            environment |= {"TMPDIR": self._folder, "TEMP": self._folder, "TMP": self._folder}
+        environment |= {"TMPDIR": own, "TEMP": own, "TMP": own}
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
@@ -200,34 +206,41 @@ def _watch_memory(memory_mb: int) -> None:
     os._exit(MEMORY_EXIT)
 
 
-def _watch_parent(parent: int, deadline: list[float]) -> None:
-    """End with the parent; or long after the deadline, where a parent cannot be asked for."""
+def _watch_parent(parent: int, folder: str, deadline: list[float]) -> None:
+    """End with the parent; or long after the deadline, where a parent cannot be asked for.
+
+    Nobody else is left to remove the temporary files then.
+    """
     while True:
         time.sleep(_WATCH_S)
         if (os.name == "posix" and os.getppid() != parent) or time.monotonic() > deadline[0]:
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(1)
 
 
 def _serve() -> None:
     """Take tasks from standard input until it ends."""
-    memory_mb, parent = int(sys.argv[1]), int(sys.argv[2])
+    memory_mb, parent, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     deadline = [float("inf")]
-    threading.Thread(target=_watch_parent, args=(parent, deadline), daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(parent, folder, deadline), daemon=True).start()
     if memory_mb:
         limit_memory(memory_mb)
-    for line in sys.stdin.buffer:
-        job = json.loads(line)
-        deadline[0] = time.monotonic() + job["timeout_s"] + _GRACE_S
-        module, _, name = job["task"].partition(":")
-        try:
-            reply = {"result": getattr(import_module(module), name)(*job["arguments"])}
-        except MemoryError:
-            reply = {"memory": True}
-        deadline[0] = float("inf")
-        answers.write(json.dumps(reply).encode() + b"\n")
-        answers.flush()
+    try:
+        for line in sys.stdin.buffer:
+            job = json.loads(line)
+            deadline[0] = time.monotonic() + job["timeout_s"] + _GRACE_S
+            module, _, name = job["task"].partition(":")
+            try:
+                reply = {"result": getattr(import_module(module), name)(*job["arguments"])}
+            except MemoryError:
+                reply = {"memory": True}
+            deadline[0] = float("inf")
+            answers.write(json.dumps(reply).encode() + b"\n")
+            answers.flush()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # nobody is left to ask, or to tidy up
 
 
 if __name__ == "__main__":

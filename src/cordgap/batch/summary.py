@@ -17,6 +17,7 @@ def batch_document(summary: Summary, inventory: Inventory, *, dry_run: bool) -> 
         "cordgap_version": __version__,
         "run_id": None if dry_run else summary.run_id,
         "state": "dry run" if dry_run else summary.state,
+        "studies": inventory.studies,
         "files": inventory.files,
         "files_not_dicom": inventory.not_dicom,
         "files_unreadable": inventory.unreadable,
@@ -40,6 +41,8 @@ def batch_document(summary: Summary, inventory: Inventory, *, dry_run: bool) -> 
 def closing_lines(summary: Summary, inventory: Inventory, *, dry_run: bool) -> list[str]:
     """Return the lines that a batch ends with."""
     looked = f"{inventory.files} files looked at, {inventory.not_dicom} of them not DICOM"
+    if inventory.studies is not None:
+        looked = f"{inventory.studies} study(ies) of the archive"
     if inventory.unreadable:
         looked += f", {inventory.unreadable} file(s) or folder(s) not readable"
     if dry_run:
@@ -54,7 +57,8 @@ def closing_lines(summary: Summary, inventory: Inventory, *, dry_run: bool) -> l
     if summary.copies:
         lines.append(f"{summary.copies} copies of the same files were counted once")
     if summary.empty_archives:
-        lines.append(f"{summary.empty_archives} ZIP file(s) without a plan")
+        kind = "ZIP file(s)" if inventory.studies is None else "study(ies)"
+        lines.append(f"{summary.empty_archives} {kind} without a plan")
     end = f"{summary.found} plan(s): {words}; {summary.exceeded} exceed a limit; "
     end += f"{summary.analysed} analysed now, {summary.known} known before"
     if summary.left:
@@ -62,5 +66,6 @@ def closing_lines(summary: Summary, inventory: Inventory, *, dry_run: bool) -> l
     if summary.state == "interrupted":
         end = "interrupted; what was finished is kept. " + end
     if not summary.found:
-        end = "no plan was found; name the folder of your exports"
+        where = "name the folder of your exports"
+        end = f"no plan was found; {where if inventory.studies is None else 'see --since'}"
     return [*lines, end]

@@ -9,9 +9,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 from cordgap._version import __version__
 from cordgap.batch.pseudonym import pseudonym
 from cordgap.batch.rows import result_rows
+from cordgap.batch.studies import PASSING as NETWORK_PASSING
+from cordgap.batch.studies import PacsPlace, fetched
 from cordgap.dicom.archive import unpacked
 from cordgap.dicom.discover import Discovery, FileRecord, read_record, sniff
 from cordgap.dicom.inventory import PlanFiles, take_inventory
@@ -26,7 +28,10 @@ from cordgap.errors import CordgapError, DicomError, Finding
 
 Document = dict[str, Any]
 # What a second try may mend: these are analysed again by the next run.
-PASSING = ("plan-timeout", "plan-memory", "worker-died", "input-changed", "input-unreadable")
+PASSING = (
+    "plan-timeout", "plan-memory", "worker-died", "input-changed", "input-unreadable",
+    *NETWORK_PASSING,
+)  # fmt: skip
 _ID_DIGITS = 32
 
 
@@ -50,7 +55,7 @@ class WorkSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """One plan as a worker gets it."""
+    """One plan as a worker gets it: below ``root``, or in a study of an archive."""
 
     root: str
     files: tuple[str, ...]
@@ -61,6 +66,7 @@ class Job:
     settings: WorkSettings
     settings_words: str
     out: str | None = None
+    pacs: PacsPlace | None = None
 
     @classmethod
     def of(cls, raw: Document) -> Job:
@@ -68,7 +74,14 @@ class Job:
         made: Document = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         given: Document = raw["settings"]
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        return cls(**(made | {"settings": WorkSettings(**given)}))
+        made["settings"] = WorkSettings(**given)
+        made["pacs"] = None if raw["pacs"] is None else PacsPlace(**raw["pacs"])
+        return cls(**made)
+
+    @property
+    def is_study(self) -> bool:
+        """Whether it lies in an archive and was not fetched yet."""
+        return self.pacs is not None and not self.root
 
     @property
     def place(self) -> str:
@@ -86,8 +99,18 @@ class Job:
 _opened: dict[tuple[str, int], Path] = {}
 
 
+@contextmanager
+def _at_hand(job: Job) -> Iterator[Job]:
+    """Hold the files of a job on this disk: those of a study are fetched, and removed again."""
+    if job.pacs is None or job.archive is None:
+        yield job
+        return
+    with fetched(job.pacs, job.archive) as folder:
+        yield replace(job, root=str(folder))
+
+
 def _folder(job: Job) -> Path:
-    if job.archive is None:
+    if job.archive is None or job.pacs is not None:
         return Path(job.root)
     path = Path(job.root, job.archive)
     key = (str(path), path.stat().st_mtime_ns)
@@ -100,26 +123,40 @@ def _folder(job: Job) -> Path:
 
 
 def list_archive(raw: Document) -> Document:
-    """List the plans of a ZIP file; an archive that cannot be used gives the reason."""
+    """List the plans of a ZIP file or a study; what cannot be used gives the reason.
+
+    The plans of a study are hashed while they are here (``hashed``, in the order of ``plans``).
+    """
     job = Job.of(raw)
     try:
-        plans = take_inventory(_folder(job)).plans
+        with _at_hand(job) as here:
+            plans = take_inventory(_folder(here)).plans
+            hashed = None if job.pacs is None else [_hashed(_job_of(here, p)) for p in plans]
     except (CordgapError, OSError) as error:
         hashes: Document = {}
-        with suppress(OSError), Path(job.root, job.archive or "").open("rb") as stream:
-            hashes = {"archive": hashlib.file_digest(stream, "sha256").hexdigest()}
+        if job.pacs is None:
+            with suppress(OSError), Path(job.root, job.archive or "").open("rb") as stream:
+                hashes = {"archive": hashlib.file_digest(stream, "sha256").hexdigest()}
         return {"rows": _without_result(job, error, hashes)}
-    return {"plans": [asdict(p) for p in plans]}
+    return {"plans": [asdict(p) for p in plans], "hashed": hashed}
 
 
 def hash_plan(raw: Document) -> Document:
     """Return the key of a plan: hash of its contents, of the settings, of the version."""
-    job = Job.of(raw)
+    return _hashed(Job.of(raw))
+
+
+def _hashed(job: Job) -> Document:
     try:
         hashes = _hashes(job)
     except (CordgapError, OSError) as error:
         return {"rows": _without_result(job, error)}
     return {"key": _key(job, hashes), "hashes": hashes}
+
+
+def _job_of(job: Job, plan: PlanFiles) -> Job:
+    """Return the job of one plan of a study."""
+    return replace(job, files=plan.files, uids=plan.uids, names_content=plan.names_content)
 
 
 def analyse_plan(raw: Document, hashes: Document) -> Document:
@@ -128,16 +165,24 @@ def analyse_plan(raw: Document, hashes: Document) -> Document:
     started = time.perf_counter()
     rows: Document
     try:
-        rows = _analysed(job, hashes)
+        with _at_hand(job) as here:
+            rows = _tried(here, hashes)
     except (CordgapError, OSError) as error:
         rows = _without_result(job, error, hashes)
+    rows["plans"][0]["seconds"] = round(time.perf_counter() - started, 3)
+    return {"rows": rows}
+
+
+def _tried(job: Job, hashes: Document) -> Document:
+    try:
+        return _analysed(job, hashes)
+    except (CordgapError, OSError) as error:
+        return _without_result(job, error, hashes)
     except MemoryError:
         raise
     except Exception as error:
         # Whatever it is, it is the fault of one plan and stays with it.
-        rows = _row(job, hashes, "failed", "unexpected", type(error).__name__)
-    rows["plans"][0]["seconds"] = round(time.perf_counter() - started, 3)
-    return {"rows": rows}
+        return _row(job, hashes, "failed", "unexpected", type(error).__name__)
 
 
 def lost_rows(raw: Document, hashes: Document | None, status: str, code: str, why: str) -> Document:
@@ -146,8 +191,6 @@ def lost_rows(raw: Document, hashes: Document | None, status: str, code: str, wh
 
 
 def _analysed(job: Job, hashes: Document) -> Document:
-    from dataclasses import replace
-
     from cordgap.analysis import Settings, analyze
     from cordgap.check.findings import review
     from cordgap.dicom.overrides import Overrides
@@ -304,12 +347,12 @@ def _without_names(job: Job, rows: Document) -> Document:
     """Call files by their kind in every text: systems put identifiers into file names."""
     names: dict[str, str] = {}
     with suppress(CordgapError, OSError):
-        folder = _folder(job)
+        folder = Path() if job.is_study else _folder(job)
         for name in job.files:
             path = folder / name
             names[path.name] = f"the {(sniff(path)[0] or 'file').upper()}"
     if job.archive is not None:
-        names[Path(job.archive).name] = "the ZIP file"
+        names[Path(job.archive).name] = "the ZIP file" if job.pacs is None else "the study"
     for table, column in (("plans", "reason"), ("findings", "message")):
         for row in rows.get(table, ()):
             row[column] = _renamed(row[column], names)
@@ -325,12 +368,18 @@ def _renamed(text: str | None, names: dict[str, str]) -> str | None:
 
 
 def job_document(
-    root: Path, plan: PlanFiles, key: str, settings: WorkSettings, words: str, out: Path | None
+    source: Path | PacsPlace,
+    plan: PlanFiles,
+    key: str,
+    settings: WorkSettings,
+    words: str,
+    out: Path | None,
 ) -> Document:
-    """Return one plan as the arguments of a worker."""
+    """Return one plan, below a folder or in an archive, as the arguments of a worker."""
+    pacs = source if isinstance(source, PacsPlace) else None
     job = Job(
-        str(root), plan.files, plan.uids, plan.archive, plan.names_content, key, settings, words,
-        None if out is None else str(out),
+        "" if pacs else str(source), plan.files, plan.uids, plan.archive, plan.names_content, key,
+        settings, words, None if out is None else str(out), pacs,
     )  # fmt: skip
     return asdict(job)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -148,8 +152,6 @@ def run_analysis(
     extras: Extras | None = None,
 ) -> int:
     """Read, analyse, write and print; return the exit code."""
-    from dataclasses import replace
-
     from cordgap.analysis import analyze as analyze_case
     from cordgap.check.findings import review
     from cordgap.report.tables import analysis_document
@@ -192,6 +194,35 @@ def run_analysis(
     return result.exit_code
 
 
-def analyze_folder(path: Path, out: Path) -> int:
+def analyze_folder(path: Path, out: Path, options: PlanOptions) -> int:
     """Do what ``cordgap analyze PATH --out OUT`` does; for plans that come by themselves."""
-    return run_analysis(PlanOptions(path=path).filled_from_file(), out=out, json=False, quiet=True)
+    here = replace(options, path=path).filled_from_file()
+    return run_analysis(here, out=out, json=False, quiet=True)
+
+
+def standing(options: PlanOptions) -> tuple[Callable[[Path, Path], int], str]:
+    """Return the analysis of plans that come by themselves, and what names its options.
+
+    Raises
+    ------
+    OptionError
+        If an option can hold for no plan: it is refused before the first one comes.
+    """
+    from cordgap.limits.protocol import load_protocol
+
+    named = {key: getattr(options, key) for key in ("protocol", "scenarios", "falloff")}
+    files = {key: Path(name).resolve() for key, name in named.items() if name is not None}
+    there = {key: file for key, file in files.items() if file.is_file()}
+    # An analysis may run in another folder.
+    places: dict[str, Any] = {key: str(file) for key, file in there.items()}
+    options = replace(options, **places)
+    options.filled_from_file()
+    # A half-given prescription is completed from each plan.
+    replace(options, rx=None, fractions=None).settings(None)
+    if options.protocol is not None:
+        load_protocol(options.protocol)
+    given = {key: value for key, value in asdict(options).items() if value not in (None, [], ())}
+    given = {key: value for key, value in given.items() if value is not False}
+    content = {key: sha256(file.read_bytes()).hexdigest() for key, file in there.items()}
+    words = dumps(given | content, sort_keys=True) if given else ""
+    return partial(analyze_folder, options=options), words

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cordgap.cli import common, flags
+from cordgap.cli import common, flags, network
 from cordgap.errors import OptionError
 
 if TYPE_CHECKING:
     from cordgap.batch.engine import Done, Summary
+    from cordgap.batch.studies import PacsPlace
     from cordgap.dicom.inventory import Inventory, PlanFiles
 
 # Between lines of progress in a log.
@@ -30,12 +31,17 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 def batch(
-    root: Annotated[
-        Path, typer.Argument(metavar="ROOT", help="Folder of plans, however they lie in it.")
-    ],
     db: Annotated[
         Path, typer.Option("--db", metavar="FILE", help="DuckDB file; made if it is not there.")
     ],
+    root: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="ROOT",
+            help="Folder of plans, however they lie in it; not with --pacs.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Plans at a time.")] = 1,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Analyse at most N plans now.")
@@ -43,7 +49,9 @@ def batch(
     since: Annotated[
         str | None,
         typer.Option(
-            metavar="DATE", help="Only plans with a file changed since then (2026-11-21, local)."
+            metavar="DATE",
+            help="Only plans with a file changed since then (2026-11-21, local); with --pacs, "
+            "studies with a dose of that day or later.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -60,6 +68,22 @@ def batch(
         str | None,
         typer.Option(metavar="tcp://HOST:PORT", help="Dask scheduler, in place of --jobs."),
     ] = None,
+    pacs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AET@HOST:PORT|URL",
+            help="In place of ROOT: an archive that each worker fetches its plans from.",
+        ),
+    ] = None,
+    study: Annotated[
+        list[str] | None,
+        typer.Option(metavar="UID", help="With --pacs, in place of --since; repeatable."),
+    ] = None,
+    aet: network.AetOption = "CORDGAP",
+    tls: network.TlsOption = False,
+    cert: network.CertOption = None,
+    key: network.KeyOption = None,
+    ca: network.CaOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a report a plan, by its plan_id.")
     ] = None,
@@ -92,11 +116,18 @@ def batch(
     from cordgap.batch.pseudonym import default_key_file
     from cordgap.batch.pseudonym import site_key as read_key
     from cordgap.batch.store import Store
+    from cordgap.batch.studies import PacsPlace, inventory_of
     from cordgap.batch.work import WorkSettings
     from cordgap.dicom.inventory import take_inventory
 
-    if not root.is_dir():
-        raise OptionError("ROOT: there is no such folder")
+    source: Path | PacsPlace
+    if pacs is None:
+        if study or tls or cert or key or ca:
+            raise OptionError("--study, --tls, --cert, --key and --ca go with --pacs")
+        source = _folder(root)
+    else:
+        source = _place(root, pacs, study, since)
+        source = replace(source, aet=aet, tls=tls, **_files(cert=cert, key=key, ca=ca))
     # Values that make no sense are refused before anything is looked for.
     checked = common.PlanOptions.given(
         {
@@ -115,25 +146,29 @@ def batch(
         accept=tuple(checked.accept),
     )
     first_day = None if since is None else _day(since)
+    words = None if first_day is None else datetime.fromtimestamp(first_day).strftime("%Y%m%d")
     listed = None if pairs is None else _read_pairs(pairs)
     key_file = site_key or default_key_file()
     # A dry run leaves no trace: without a key there is nothing that it could know.
-    key = token_hex(32) if dry_run and not key_file.exists() else read_key(key_file)
+    site = token_hex(32) if dry_run and not key_file.exists() else read_key(key_file)
     bar = _Bar(quiet)
     if memory_mb and scheduler is None and not memory_is_limited() and not quiet:
         words = "warning: no memory limit can be kept on this system; pip install psutil"
         print(f"{words} [memory-not-limited]", file=sys.stderr)
-    inventory = take_inventory(root, progress=bar.looked_at)
-    if first_day is not None:
-        inventory = _since(root, inventory, first_day)
+    if isinstance(source, PacsPlace):
+        inventory = inventory_of(source, study or (), words)
+    else:
+        inventory = take_inventory(source, progress=bar.looked_at)
+        if first_day is not None:
+            inventory = _since(source, inventory, first_day)
     options = BatchOptions(
         jobs=jobs, timeout_s=timeout_s, memory_mb=memory_mb or None, limit=limit,
         scheduler=scheduler, dry_run=dry_run, out=out,
     )  # fmt: skip
     signal.signal(signal.SIGTERM, _stop)
-    with Store(Path(":memory:") if dry_run and not db.exists() else db, site_key=key) as store:
+    with Store(Path(":memory:") if dry_run and not db.exists() else db, site_key=site) as store:
         summary = run_batch(
-            root, inventory, store, settings=settings, site_key=key, options=options,
+            source, inventory, store, settings=settings, site_key=site, options=options,
             progress=bar.through,
         )  # fmt: skip
         bar.end()
@@ -151,6 +186,33 @@ def batch(
         raise typer.Exit(INTERRUPTED_EXIT_CODE)
     usable = summary.known + summary.analysed + summary.left
     raise typer.Exit((0 if usable else 2) if dry_run else summary.exit_code)
+
+
+def _folder(root: Path | None) -> Path:
+    if root is None:
+        raise OptionError("give ROOT, a folder of plans, or --pacs")
+    if not root.is_dir():
+        raise OptionError("ROOT: there is no such folder")
+    return root
+
+
+def _place(
+    root: Path | None, address: str, study: list[str] | None, since: str | None
+) -> PacsPlace:
+    """Return the archive that plans are fetched from."""
+    from cordgap.batch.studies import PacsPlace
+
+    network.require_extra()
+    if root is not None:
+        raise OptionError("give either ROOT or --pacs")
+    if bool(study) == (since is not None):
+        raise OptionError("--pacs: give either --study UID, once or more, or --since DATE")
+    return PacsPlace(address)
+
+
+def _files(**given: Path | None) -> dict[str, Any]:
+    """Return paths as words that name the same file wherever a worker starts."""
+    return {name: None if path is None else str(path.resolve()) for name, path in given.items()}
 
 
 def _stop(*_: object) -> None:

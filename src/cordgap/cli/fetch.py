@@ -59,9 +59,7 @@ def fetch(
 
     if by == "move" and tls:
         raise OptionError("--by move does not go with --tls: the objects would come without it")
-    place = network.make_pacs(pacs, aet, tls, cert, key, ca)
-    if not place.is_url:
-        place.node()
+    place = archive.make_pacs(pacs, aet=aet, tls=tls, cert=cert, key=key, ca=ca)
     inbox = network.make_inbox(into, max_object_mb, max_objects, keep_free_mb)
     studies = list(study or [])
     if day is not None:

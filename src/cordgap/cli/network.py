@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cordgap.network.desk import Desk, Outcome
     from cordgap.network.exports import Folder
     from cordgap.network.inbox import Inbox
-    from cordgap.network.pacs import Pacs
 
 AetOption = Annotated[str, typer.Option("--aet", metavar="AET", help="Our DICOM name.")]
 TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt; see --cert, --key, --ca.")]
@@ -68,18 +67,6 @@ def make_inbox(folder: Path, max_object_mb: int, max_objects: int, keep_free_mb:
     from cordgap.network.inbox import Inbox, Limits
 
     return Inbox(folder, Limits(max_object_mb << 20, max_objects, keep_free_mb << 20))
-
-
-def make_pacs(
-    address: str, aet: str, tls: bool, cert: Path | None, key: Path | None, ca: Path | None
-) -> Pacs:
-    """Return the archive that the options describe."""
-    from cordgap.network.link import tls_context
-    from cordgap.network.pacs import Pacs
-
-    context = tls_context(server=False, cert=cert, key=key, ca=ca) if tls else None
-    pair = None if cert is None else (cert, key)
-    return Pacs(address, aet=aet, context=context, ca=ca, cert=pair)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cordgap.cli import common, flags, network
+from cordgap.errors import OptionError
 
 
 def receive(
@@ -39,6 +40,22 @@ def receive(
     settle_s: network.SettleOption = 10.0,
     patience_s: network.PatienceOption = 300.0,
     timeout_s: network.TimeoutOption = 600.0,
+    accept: flags.AcceptOption = None,
+    relative_dose_gy: flags.RelativeDoseOption = None,
+    cord: flags.CordOption = None,
+    target: flags.TargetOption = None,
+    rx: flags.RxOption = None,
+    fractions: flags.FractionsOption = None,
+    protocol: flags.ProtocolOption = None,
+    constraint: flags.ConstraintOption = None,
+    coverage: flags.CoverageOption = None,
+    max_mm: flags.MaxOption = None,
+    method: flags.MethodOption = None,
+    reachable: flags.ReachableOption = None,
+    alpha_beta: flags.AlphaBetaOption = None,
+    scenarios: flags.ScenariosOption = None,
+    falloff: flags.FalloffOption = None,
+    level: flags.LevelOption = None,
     idle_s: Annotated[
         float | None, typer.Option(min=0, help="End when nothing came for so many seconds.")
     ] = None,
@@ -48,16 +65,22 @@ def receive(
 ) -> None:
     """Take DICOM objects from known senders into a folder; Ctrl-C ends it.
 
+    Options of the analysis go with --analyze and hold for every plan.
+
     Example: cordgap receive --into inbox --allow ECLIPSE --port 11112 --analyze
     """
+    options = common.PlanOptions.given(locals())
     common.start_logging(quiet, verbose)
     network.require_extra()
-    from cordgap.cli.analyze import analyze_folder
+    from cordgap.cli.analyze import standing
     from cordgap.network.desk import Desk, watch
     from cordgap.network.exports import Folder
     from cordgap.network.link import tls_context
     from cordgap.network.receive import receiving
 
+    analyse, words = standing(options)
+    if words and not analyze:
+        raise OptionError("options of the analysis are given without --analyze")
     context = tls_context(server=True, cert=cert, key=key, ca=ca) if tls else None
     inbox = network.make_inbox(into, max_object_mb, max_objects, keep_free_mb)
     report = network.Report(silent=json)
@@ -65,13 +88,13 @@ def receive(
     with ExitStack() as stack:
         desk = None
         if analyze:
-            desk = stack.enter_context(Desk(out, analyze_folder, timeout_s=timeout_s))
+            desk = stack.enter_context(Desk(out, analyse, timeout_s=timeout_s, words=words))
         tally = stack.enter_context(
             receiving(inbox, address=(host, port), ae_title=aet, allow=allow or [], context=context)
         )
         if not json:
-            words = f"{', '.join(allow or [])} may send{', over TLS' if tls else ''}"
-            print(f"{aet} listens on {host}:{tally.port}; {words}  (Ctrl-C ends)", flush=True)
+            who = f"{', '.join(allow or [])} may send{', over TLS' if tls else ''}"
+            print(f"{aet} listens on {host}:{tally.port}; {who}  (Ctrl-C ends)", flush=True)
 
         def idle() -> bool:
             return idle_s is not None and time.monotonic() - tally.last >= idle_s

@@ -32,7 +32,7 @@ def send(
     network.require_extra()
     from cordgap.network import pacs as archive
 
-    place = network.make_pacs(pacs, aet, tls, cert, key, ca)
+    place = archive.make_pacs(pacs, aet=aet, tls=tls, cert=cert, key=key, ca=ca)
     files = archive.own_objects(paths)
     sent, refused = archive.send(place, files)
     if json:

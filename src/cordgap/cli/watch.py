@@ -18,27 +18,47 @@ def watch(
     settle_s: network.SettleOption = 10.0,
     patience_s: network.PatienceOption = 300.0,
     timeout_s: network.TimeoutOption = 600.0,
+    accept: flags.AcceptOption = None,
+    relative_dose_gy: flags.RelativeDoseOption = None,
+    cord: flags.CordOption = None,
+    target: flags.TargetOption = None,
+    rx: flags.RxOption = None,
+    fractions: flags.FractionsOption = None,
+    protocol: flags.ProtocolOption = None,
+    constraint: flags.ConstraintOption = None,
+    coverage: flags.CoverageOption = None,
+    max_mm: flags.MaxOption = None,
+    method: flags.MethodOption = None,
+    reachable: flags.ReachableOption = None,
+    alpha_beta: flags.AlphaBetaOption = None,
+    scenarios: flags.ScenariosOption = None,
+    falloff: flags.FalloffOption = None,
+    level: flags.LevelOption = None,
     json: flags.JsonOption = False,
     quiet: flags.QuietOption = False,
     verbose: flags.VerboseOption = 0,
 ) -> None:
     """Analyse every plan that is exported into a folder, once each; Ctrl-C ends it.
 
-    Example: cordgap watch /exports --out results
+    Options of the analysis hold for every plan.
+
+    Example: cordgap watch /exports --out results --protocol hytec-2021
     """
+    options = common.PlanOptions.given(locals())
     common.start_logging(quiet, verbose)
     if not folder.is_dir():
         raise OptionError(f"{folder.name or folder} is not a folder: name the one exported to")
     if out.resolve() == folder.resolve():
         raise OptionError("--out is DIR itself: name another folder for the results")
-    from cordgap.cli.analyze import analyze_folder
+    from cordgap.cli.analyze import standing
     from cordgap.network.desk import Desk
     from cordgap.network.desk import watch as watch_folder
     from cordgap.network.exports import Folder
 
     report = network.Report(silent=json)
     source = Folder(folder, leave_out=[out])
-    with Desk(out, analyze_folder, timeout_s=timeout_s) as desk:
+    analyse, words = standing(options)
+    with Desk(out, analyse, timeout_s=timeout_s, words=words) as desk:
         before = len(desk.outcomes())
         with network.until_stopped():
             for event in watch_folder(

@@ -32,8 +32,8 @@ class PlanFiles:
     uids : tuple of str
         What names the plan: the SOP Instance UIDs of its doses, else of its plan or structure set.
     archive : str or None
-        ZIP file, relative to the tree; ``files`` are then relative to what it holds, or empty where
-        it was not looked into yet.
+        ZIP file, relative to the tree, or a study of an archive, by its UID; ``files`` are then
+        relative to what it holds, or empty where it was not looked into yet.
     names_content : bool
         Whether other plans of the tree have the same UIDs, so that these alone name none of them.
     """
@@ -46,12 +46,16 @@ class PlanFiles:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Plans of a tree; ``unreadable`` counts RT files and folders that cannot be read."""
+    """Plans of a tree; ``unreadable`` counts RT files and folders that cannot be read.
+
+    ``studies`` is None for a tree, else how many were found in an archive in place of files.
+    """
 
     plans: tuple[PlanFiles, ...]
     files: int = 0
     not_dicom: int = 0
     unreadable: int = 0
+    studies: int | None = None
 
 
 Progress = Callable[[int], None]

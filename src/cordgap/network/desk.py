@@ -6,6 +6,7 @@ in one step, when all of it is there; the folder is the record that the plan was
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -61,6 +62,9 @@ class Desk:
     analyse : callable
     timeout_s : float
         After this a plan is given up.
+    words : str
+        What names the options of the analysis: with others a plan has another result. Empty where
+        there are none.
 
     Raises
     ------
@@ -68,8 +72,11 @@ class Desk:
         If the folder cannot be written, or another process writes it.
     """
 
-    def __init__(self, folder: Path, analyse: Analyse, *, timeout_s: float = 600.0) -> None:
+    def __init__(
+        self, folder: Path, analyse: Analyse, *, timeout_s: float = 600.0, words: str = ""
+    ) -> None:
         self.folder = folder
+        self._words = words
         self._analyse = analyse
         self._timeout_s = timeout_s
         self._tried: set[str] = set()
@@ -112,7 +119,14 @@ class Desk:
 
     def knows(self, plan: PlanExport) -> bool:
         """Tell whether a plan was analysed, or was tried in this run."""
-        return plan.key in self._tried or (self.folder / f"plan-{plan.key}").is_dir()
+        name = self._name(plan)
+        return name in self._tried or (self.folder / name).is_dir()
+
+    def _name(self, plan: PlanExport) -> str:
+        if not self._words:
+            return f"plan-{plan.key}"
+        both = hashlib.sha256(f"{plan.key}|{self._words}".encode()).hexdigest()
+        return f"plan-{both[: len(plan.key)]}"
 
     def take(self, plan: PlanExport, source: Folder) -> Outcome | None:
         """Analyse a plan; None where its files changed meanwhile: nothing is kept then.
@@ -132,9 +146,9 @@ class Desk:
                 status, exit_code, code = "failed", None, "results-unwritable"
             if not source.unchanged(plan.files):
                 return None
-            self._tried.add(plan.key)
+            self._tried.add(self._name(plan))
             outcome = Outcome(
-                f"plan-{plan.key}", status, exit_code, code, reason, len(plan.files),
+                self._name(plan), status, exit_code, code, reason, len(plan.files),
                 round(time.monotonic() - started, 2),
             )  # fmt: skip
             return self._keep(outcome, out)

@@ -7,7 +7,7 @@ import logging
 import re
 import ssl
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,13 @@ from cordgap.dicom.dataset import reading
 from cordgap.dicom.discover import OWN_MANUFACTURER
 from cordgap.errors import CordgapError, DicomError, NetworkError, OptionError
 from cordgap.network.inbox import Inbox, check_uids
-from cordgap.network.link import STORAGE_CLASSES, check_ae_title, make_ae, storage_contexts
+from cordgap.network.link import (
+    STORAGE_CLASSES,
+    check_ae_title,
+    make_ae,
+    storage_contexts,
+    tls_context,
+)
 from cordgap.network.receive import Tally, keep, receiving
 
 _LOG = logging.getLogger(__name__)
@@ -72,6 +78,30 @@ class Pacs:
         return check_ae_title(match["aet"], "--pacs"), match["host"], int(match["port"])
 
 
+def make_pacs(
+    address: str,
+    *,
+    aet: str = "CORDGAP",
+    tls: bool = False,
+    cert: Path | None = None,
+    key: Path | None = None,
+    ca: Path | None = None,
+) -> Pacs:
+    """Return an archive, with a TLS context where ``tls`` is wanted; files are PEM.
+
+    Raises
+    ------
+    OptionError
+        If a file cannot be used, or the address has another form.
+    """
+    context = tls_context(server=False, cert=cert, key=key, ca=ca) if tls else None
+    pair = None if cert is None else (cert, key)
+    pacs = Pacs(address, aet=aet, context=context, ca=ca, cert=pair)
+    if not pacs.is_url:
+        pacs.node()
+    return pacs
+
+
 def find_studies(pacs: Pacs, since: str) -> list[str]:
     """Return the UIDs of the studies with an RTDOSE, of a day (YYYYMMDD) or later.
 
@@ -93,17 +123,20 @@ def find_studies(pacs: Pacs, since: str) -> list[str]:
         query.StudyDate = f"{since}-"
         query.ModalitiesInStudy = "RTDOSE"
         query.StudyInstanceUID = ""
-        uids = []
         with _associated(pacs, [build_context(_FIND)]) as assoc:
-            for status, row in assoc.send_c_find(query, _FIND):
-                if _code_of(status, "the query") in _PENDING and row is not None:
-                    uids.append(str(row.get("StudyInstanceUID", "")))
+            uids = [str(row.get("StudyInstanceUID", "")) for row in _found(assoc, query)]
     check_uids(*uids)
     return list(dict.fromkeys(uids))
 
 
 def fetch(
-    pacs: Pacs, studies: Sequence[str], inbox: Inbox, *, how: How, listen: tuple[str, int]
+    pacs: Pacs,
+    studies: Sequence[str],
+    inbox: Inbox,
+    *,
+    how: How,
+    listen: tuple[str, int],
+    modalities: Collection[str] | None = None,
 ) -> Tally:
     """Get studies into an inbox.
 
@@ -118,6 +151,8 @@ def fetch(
         address), or DICOMweb.
     listen : (str, int)
         For C-MOVE.
+    modalities : collection of str, optional
+        Only the series of these modalities, such as RTDOSE; by default all of a study.
 
     Raises
     ------
@@ -133,31 +168,33 @@ def fetch(
     if (how == "web") != pacs.is_url:
         raise OptionError(f"--by {how} does not fit --pacs {pacs.address}")
     if how == "web":
-        return _fetch_web(pacs, studies, inbox)
+        return _fetch_web(pacs, studies, inbox, modalities)
     if how == "move":
         title, _, _ = pacs.node()
         with (
             receiving(inbox, address=listen, ae_title=pacs.aet, allow=[title]) as tally,
-            _associated(pacs, [build_context(_MOVE)]) as assoc,
+            _associated(pacs, [build_context(_MOVE), build_context(_FIND)]) as assoc,
         ):
-            for study in studies:
-                _all_sent(assoc.send_c_move(_identifier(study), pacs.aet, _MOVE))
+            for order in _orders(assoc, studies, modalities):
+                _all_sent(assoc.send_c_move(order, pacs.aet, _MOVE))
         return tally
     tally = Tally()
-    contexts = [build_context(_GET), *storage_contexts()]
+    contexts = [build_context(_GET), build_context(_FIND), *storage_contexts()]
     roles = [build_role(uid, scp_role=True) for uid in STORAGE_CLASSES]
     handlers = [(evt.EVT_C_STORE, lambda event: keep(event, inbox, tally))]
     with _associated(pacs, contexts, roles=roles, handlers=handlers) as assoc:
-        for study in studies:
-            _all_sent(assoc.send_c_get(_identifier(study), _GET))
+        for order in _orders(assoc, studies, modalities):
+            _all_sent(assoc.send_c_get(order, _GET))
     return tally
 
 
-def _fetch_web(pacs: Pacs, studies: Sequence[str], inbox: Inbox) -> Tally:
+def _fetch_web(
+    pacs: Pacs, studies: Sequence[str], inbox: Inbox, modalities: Collection[str] | None
+) -> Tally:
     tally = Tally()
     with _web(pacs) as client:
         for study in studies:
-            for ds in client.iter_study(study, media_types=(("application/dicom", "*"),)):
+            for ds in _objects(client, study, modalities):
                 try:
                     stream = io.BytesIO()
                     ds.save_as(stream, enforce_file_format=True)
@@ -169,6 +206,17 @@ def _fetch_web(pacs: Pacs, studies: Sequence[str], inbox: Inbox) -> Tally:
                     tally.count("stored" if stored.new else "repeated")
                     tally.studies.add(stored.study_uid)
     return tally
+
+
+def _objects(client: Any, study: str, modalities: Collection[str] | None) -> Iterator[Dataset]:
+    """Yield the objects of a study as they are stored, all or those of some modalities."""
+    media = (("application/dicom", "*"),)
+    if modalities is None:
+        yield from client.iter_study(study, media_types=media)
+        return
+    for row in client.search_for_series(study, fields=["SeriesInstanceUID", "Modality"]):
+        if row.get("00080060", {}).get("Value", [""])[0] in modalities:
+            yield from client.iter_series(study, row["0020000E"]["Value"][0], media_types=media)
 
 
 def own_objects(paths: Sequence[Path]) -> list[Path]:
@@ -301,11 +349,33 @@ def _silent(host: str, port: int) -> NetworkError:
     )
 
 
-def _identifier(study: str) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = "STUDY"
-    query.StudyInstanceUID = study
-    return query
+def _orders(
+    assoc: Association, studies: Sequence[str], modalities: Collection[str] | None
+) -> Iterator[Dataset]:
+    """Yield what is asked for: each study, or each of its series of some modalities."""
+    for study in studies:
+        order = Dataset()
+        order.QueryRetrieveLevel = "STUDY"
+        order.StudyInstanceUID = study
+        if modalities is None:
+            yield order
+            continue
+        order.QueryRetrieveLevel = "SERIES"
+        order.SeriesInstanceUID = order.Modality = ""
+        found = [r for r in _found(assoc, order) if str(r.get("Modality", "")) in modalities]
+        del order.Modality
+        for row in found:
+            order.SeriesInstanceUID = row.SeriesInstanceUID
+            yield order
+
+
+def _found(assoc: Association, query: Dataset) -> list[Dataset]:
+    """Ask a question to its end and return the answers."""
+    return [
+        row
+        for status, row in assoc.send_c_find(query, _FIND)
+        if _code_of(status, "the query") in _PENDING and row is not None
+    ]
 
 
 def _code_of(status: Dataset, what: str) -> int:
