@@ -1,0 +1,52 @@
+"""Settings of the documentation site (Sphinx): `make docs` builds it into build/site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(HERE)]
+
+import generated  # noqa: E402
+from cordgap._version import __version__  # noqa: E402
+
+project = "cordgap"
+author = "The cordgap developers"
+copyright = "the cordgap developers, Apache-2.0"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["site", "example.ipynb"]
+myst_heading_anchors = 4
+nitpicky = False  # types of outside packages have no page here
+
+# Docstrings are in numpy style; types stand in the signature.
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+# Packages of extras: the pages are the same whether they are installed or not.
+autodoc_mock_imports = [
+    "dask", "dicomweb_client", "dicompylercore", "distributed", "duckdb", "numba", "orjson", "psutil",
+    "pynetdicom", "skimage", "trimesh",
+]  # fmt: skip
+
+html_theme = "furo"
+html_title = f"cordgap {__version__}"
+html_static_path: list[str] = []
+html_show_sphinx = False
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"navigation_with_keys": False, "top_of_page_buttons": []}
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Write the generated pages before the sources are listed."""
+    app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir) / "generated"))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
