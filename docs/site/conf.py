@@ -22,10 +22,15 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["site", "example.ipynb"]
 myst_heading_anchors = 4
+toc_object_entries = False  # the list at the side names pages and modules
+smartquotes = False
 nitpicky = False  # types of outside packages have no page here
+# Two rooms each have a Plan and a Comparison; in a signature the bare name may be either.
+suppress_warnings = ["ref.python"]
 
 # Docstrings are in numpy style; types stand in the signature.
 napoleon_google_docstring = False
+napoleon_use_param = False  # "ndarray of shape (n, 3)" is text: no word of it is a name
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
