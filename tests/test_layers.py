@@ -1,4 +1,4 @@
-"""The house rules that a parser can check: who imports whom, how long files are, what is described."""
+"""The house rules that a parser can check: imports, length of files, docstrings and types."""
 
 from __future__ import annotations
 
@@ -151,7 +151,9 @@ def test_files_are_short(file):
 # What the docstring of a longer file says: why it is one file.
 REASON = re.compile(r"\b[Ll]onger than\b.*\b(because|on purpose|so that)\b", re.S)
 BESIDE = sorted(
-    path for folder in ("tests", "benchmarks", "docs/site") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("tests", "benchmarks", "docs/site")
+    for path in (ROOT / folder).rglob("*.py")
 )
 
 
@@ -186,9 +188,7 @@ def untyped(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     """What of a function has no type: its arguments, and what it returns."""
     given = node.args
     every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
-    missing = [
-        a.arg for a in every if a and a.annotation is None and a.arg not in ("self", "cls")
-    ]
+    missing = [a.arg for a in every if a and a.annotation is None and a.arg not in ("self", "cls")]
     return missing + ([] if node.returns else ["what it returns"])
 
 

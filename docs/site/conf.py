@@ -11,6 +11,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(HERE)]
 
 import generated  # noqa: E402
+
 from cordgap._version import __version__  # noqa: E402
 
 project = "cordgap"
@@ -38,8 +39,8 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 # Packages of extras: the pages are the same whether they are installed or not.
 autodoc_mock_imports = [
-    "dask", "dicomweb_client", "dicompylercore", "distributed", "duckdb", "numba", "orjson", "psutil",
-    "pynetdicom", "skimage", "trimesh",
+    "dask", "dicomweb_client", "dicompylercore", "distributed", "duckdb", "numba", "orjson",
+    "psutil", "pynetdicom", "skimage", "trimesh",
 ]  # fmt: skip
 
 html_theme = "furo"

@@ -22,14 +22,14 @@ from cordgap.report.schema import schema_names
 SOURCE = Path(cordgap.__file__).parent
 # Rooms whose functions others may call, in the order in which a plan flows through them.
 ROOMS = (
-    "case", "phantom", "dicom", "dvh", "limits", "separation", "check", "report", "export", "network",
-    "batch",
+    "case", "phantom", "dicom", "dvh", "limits", "separation", "check", "report", "export",
+    "network", "batch",
 )  # fmt: skip
 ALONE = ("errors", "analysis", "comparison")
 
 
 def write(folder: Path) -> None:
-    """Write every page; one that says what it said before is left alone, for a quick second build."""
+    """Write every page; one that did not change is left alone, for a quick second build."""
     pages = {
         "protocols.md": protocols_page(),
         "database.md": database_page(),
@@ -87,7 +87,17 @@ def protocols_page() -> str:
 def protocol_part(protocol: Protocol) -> str:
     doi = f", [doi:{protocol.doi}](https://doi.org/{protocol.doi})" if protocol.doi else ""
     rows = [row_of(row) for row in protocol.constraints]
-    head = ("id", "fractions", "structure", "source says", "evaluated", "limit", "kind", "seen", "remarks")
+    head = (
+        "id",
+        "fractions",
+        "structure",
+        "source says",
+        "evaluated",
+        "limit",
+        "kind",
+        "seen",
+        "remarks",
+    )
     return "\n\n".join(
         part
         for part in (
@@ -121,7 +131,9 @@ def reirradiation_part() -> str:
             if condition.at_most is not None
             else f"at least {condition.at_least:g}"
         )
-        rows.append((f"`{condition.id}`", condition.words, f"{bound} {condition.unit}", condition.verified))
+        rows.append(
+            (f"`{condition.id}`", condition.words, f"{bound} {condition.unit}", condition.verified)
+        )
     return "\n\n".join(
         [
             "## After previous radiation",
@@ -137,9 +149,9 @@ def reirradiation_part() -> str:
 def database_page() -> str:
     parts = [
         "# Tables of the database",
-        f"Version {STORE_VERSION} of the store that `cordgap batch` writes ([batch.md](../batch.md)); "
-        "`cordgap query --tables` lists the same. Units are in the names; metrics have theirs in "
-        "`metric`, constraints in `unit`.",
+        f"Version {STORE_VERSION} of the store that `cordgap batch` writes "
+        "([batch.md](../batch.md)); `cordgap query --tables` lists the same. Units are in "
+        "the names; metrics have theirs in `metric`, constraints in `unit`.",
     ]
     for name, columns in TABLES.items():
         rows: list[tuple[object, ...]] = [(f"`{c.name}`", c.type, c.meaning) for c in columns]
@@ -159,16 +171,20 @@ def schema_files() -> list[Path]:
 def schemas_page() -> str:
     documents = [f"schemas/{name}" for name in schema_names()]
     shared = [f"schemas/{p.stem}" for p in schema_files() if p.stem not in schema_names()]
-    return "\n\n".join(
-        [
-            "# JSON schemas",
-            "A page a document, written from the schemas in the package. `cordgap schema NAME` prints one "
-            "that is complete in itself. What the members mean: [json.md](../json.md).",
-            listing(documents),
-            "Parts that several of them share:",
-            listing(shared),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# JSON schemas",
+                "A page a document, written from the schemas in the package. `cordgap schema NAME` "
+                "prints one that is complete in itself. What the members mean: "
+                "[json.md](../json.md).",
+                listing(documents),
+                "Parts that several of them share:",
+                listing(shared),
+            ]
+        )
+        + "\n"
+    )
 
 
 def schema_page(path: Path) -> str:
@@ -190,7 +206,12 @@ def members(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[object, 
     """One row a member, and below it those of the objects that it holds."""
     needed = set(schema.get("required", ()))
     for name, part in schema.get("properties", {}).items():
-        yield f"`{prefix}{name}`", kind(part), "" if name in needed else "no", part.get("description", "")
+        yield (
+            f"`{prefix}{name}`",
+            kind(part),
+            "" if name in needed else "no",
+            part.get("description", ""),
+        )
         for inner, mark in ((part, "."), (part.get("items", {}), "[].")):
             yield from members(inner, f"{prefix}{name}{mark}")
         for choice in (*part.get("oneOf", ()), *part.get("anyOf", ())):
@@ -218,7 +239,7 @@ def kind(part: dict[str, Any]) -> str:
 def reference(target: str) -> str:
     place, _, inner = target.partition("#/$defs/")
     if not place:
-        return f"[{inner}](#{inner.replace('_', '-')})" if inner else "itself"
+        return f"[{inner}](#{inner})" if inner else "itself"
     page = place.split(":")[3]
     return f"[{inner or page}]({page}.md{'#' + inner if inner else ''})"
 
@@ -228,17 +249,19 @@ def reference(target: str) -> str:
 
 def api_index() -> str:
     pages = ["cordgap", "alone", *ROOMS]
-    return "\n\n".join(
-        [
-            "# Reference of the functions",
-            "From the docstrings. `cordgap` itself holds the dozen names that most programs need; the "
-            "rooms hold the rest, in the order in which a plan flows through them "
-            "([architecture.md](../../architecture.md)). A name that begins with an underscore is not "
-            "for others, and neither are the templates of `report` and the verbs of `cli` "
-            "([cli.md](../../cli.md)).",
-            listing(pages, 2),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# Reference of the functions",
+                "From the docstrings. `cordgap` itself holds the dozen names that most programs "
+                "need; the rooms hold the rest, in the order in which a plan flows through them "
+                "([architecture.md](../../architecture.md)). A name that begins with an underscore "
+                "is not for others. The verbs have [a page of their own](../../cli.md).",
+                listing(pages, 2),
+            ]
+        )
+        + "\n"
+    )
 
 
 def api_door() -> str:
@@ -249,12 +272,17 @@ def api_door() -> str:
         for name in cordgap.__all__
         if name != "__version__"
     )
-    return f"# cordgap\n\nThe front door.\n\n```{{eval-rst}}\n.. currentmodule:: cordgap\n\n{names}```\n"
+    directive = f"```{{eval-rst}}\n.. currentmodule:: cordgap\n\n{names}```"
+    return f"# cordgap\n\nThe front door.\n\n{directive}\n"
 
 
 def api_room(room: str) -> str:
-    modules = [p for p in sorted((SOURCE / room).rglob("*.py")) if p.stem != "__init__" and public(p)]
-    intro = ast.get_docstring(ast.parse((SOURCE / room / "__init__.py").read_text(encoding="utf-8")))
+    modules = [
+        p for p in sorted((SOURCE / room).rglob("*.py")) if p.stem != "__init__" and public(p)
+    ]
+    intro = ast.get_docstring(
+        ast.parse((SOURCE / room / "__init__.py").read_text(encoding="utf-8"))
+    )
     parts = [f"# {room}", intro or "", *(api_module(f"cordgap.{room}.{p.stem}") for p in modules)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -1,8 +1,8 @@
 """Make the pictures of the pages anew, by the code as it is: `make pictures`.
 
-The three example plans are analysed as a user would, the figures, the page, the sheet and the list of
-results are taken as they come, and written into docs/images with 256 colours. Needs Chromium, poppler-utils
-and the packages of development.
+The three example plans are analysed as a user would; the figures, the page, the sheet and the list
+of results are taken as they come, and written into docs/images with 256 colours. Needs Chromium,
+poppler-utils and the packages of development.
 """
 
 from __future__ import annotations

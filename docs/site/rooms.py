@@ -3,8 +3,8 @@
     python docs/site/rooms.py            # write both anew
     python docs/site/rooms.py --print    # the table alone
 
-A room is a folder of src/cordgap, or a file that stands there alone. An arrow goes from a room to one
-that it imports from; its number is how many files do so. Imports for the type checker count too.
+A room is a folder of src/cordgap, or a file that stands there alone. An arrow goes from a room to
+one that it imports from; the table says how many files do so. Imports for the type checker count.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def picture(graph: Edges) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         'font-family="sans-serif" font-size="15" role="img">',
         "<title>Rooms of cordgap: each imports only from rooms above it</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto"><path d="M0 0 8 4 0 8z" fill="#54626f"/></marker></defs>',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="#54626f"/></marker></defs>',
         f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>',
     ]
     row_of = {room: r for r, row in enumerate(rows) for room in row}
@@ -128,7 +128,11 @@ def picture(graph: Edges) -> str:
             line = f"M{x0:g} {y0:g}C{x0:g} {y0 - bend:g} {x1:g} {y1 + bend:g} {x1:g} {y1:g}"
         else:  # past rooms that it has nothing to do with: outside of all of them
             side = 1 if x1 > width / 2 else -1
-            lane, x0, x1 = width / 2 + side * (width / 2 - 16), x0 + side * wide / 2, x1 + side * wide / 2
+            lane, x0, x1 = (
+                width / 2 + side * (width / 2 - 16),
+                x0 + side * wide / 2,
+                x1 + side * wide / 2,
+            )
             line = (
                 f"M{x0:g} {y0:g}C{lane:g} {y0:g} {lane:g} {y0:g} {lane:g} {y0 - high - gap_y:g}"
                 f"L{lane:g} {y1 + high + gap_y:g}C{lane:g} {y1:g} {lane:g} {y1:g} {x1:g} {y1:g}"
@@ -139,8 +143,8 @@ def picture(graph: Edges) -> str:
         )
     for room, (x, y) in place.items():
         out.append(
-            f'<rect x="{x - wide / 2:g}" y="{y - high / 2:g}" width="{wide}" height="{high}" rx="7" '
-            'fill="#e8f0f7" stroke="#2c5f8a"/>'
+            f'<rect x="{x - wide / 2:g}" y="{y - high / 2:g}" width="{wide}" height="{high}" '
+            'rx="7" fill="#e8f0f7" stroke="#2c5f8a"/>'
             f'<text x="{x:g}" y="{y + 5:g}" text-anchor="middle" fill="#12263a">{room}</text>'
         )
     return "\n".join([*out, "</svg>"]) + "\n"

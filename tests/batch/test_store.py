@@ -10,6 +10,7 @@ import re
 import duckdb
 import jsonschema
 import pytest
+from docs.site.generated import database_page
 
 from cordgap.batch import store as store_module
 from cordgap.batch.pairs import compare_pairs
@@ -18,7 +19,6 @@ from cordgap.batch.store import Store, StoreError
 from cordgap.batch.tables import TABLES
 from cordgap.errors import OptionError
 from cordgap.report.schema import load_schema
-from docs.site.generated import database_page
 
 
 @pytest.fixture
