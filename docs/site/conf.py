@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -52,7 +56,35 @@ html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False, "top_of_page_buttons": []}
 
 
+def with_unlisted(app: Any, name: str, source: list[str]) -> None:
+    """Put pages that no list names at the end of the first page, so that none is lost."""
+    if name != "index":
+        return
+    folder = Path(app.srcdir)
+    named = {"index"}
+    for page in folder.glob("*.md"):
+        for block in re.findall(r"```\{toctree\}(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            named |= set(re.findall(r"^[\w/-]+$", block, re.M))
+    if left := sorted({page.stem for page in folder.glob("*.md")} - named):
+        lines = ["", "```{toctree}", ":caption: More", ":hidden:", "", *left, "```", ""]
+        source[0] += "\n".join(lines)
+
+
+def with_titles(app: Any, doctree: nodes.document, name: str) -> None:
+    """Name a page by its title where the source names it by its file, as a code host needs it."""
+    for link in doctree.findall(nodes.reference):
+        text = link.astext()
+        if not (link.get("internal") and text.endswith(".md") and link.get("refuri")):
+            continue
+        place = link["refuri"].partition("#")[0].removesuffix(".html")
+        page = posixpath.normpath(posixpath.join(posixpath.dirname(name), place))
+        if page in app.env.titles:
+            link.children = [nodes.inline("", app.env.titles[page].astext())]
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Write the generated pages before the sources are listed."""
     app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir) / "generated"))
+    app.connect("source-read", with_unlisted)
+    app.connect("doctree-resolved", with_titles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,17 +88,7 @@ def protocols_page() -> str:
 def protocol_part(protocol: Protocol) -> str:
     doi = f", [doi:{protocol.doi}](https://doi.org/{protocol.doi})" if protocol.doi else ""
     rows = [row_of(row) for row in protocol.constraints]
-    head = (
-        "id",
-        "fractions",
-        "structure",
-        "source says",
-        "evaluated",
-        "limit",
-        "kind",
-        "seen",
-        "remarks",
-    )
+    head = ("id", "fractions", "structure", "limit", "kind", "seen", "remarks")
     return "\n\n".join(
         part
         for part in (
@@ -113,13 +104,20 @@ def protocol_part(protocol: Protocol) -> str:
 def row_of(row: Constraint) -> tuple[object, ...]:
     low, high = row.limit_low, row.limit_high
     span = f" ({low:g} to {high:g})" if low is not None and high is not None and low != high else ""
-    where = f"[{row.verified}]({row.url})" if row.url else row.verified
+    where = row.verified + (f" ({seen_at(row.url)})" if row.url else "")
     segment = f" ({row.segment})" if row.segment else ""
     remarks = "; ".join(text.rstrip(".") for text in (row.endpoint, row.note) if text)
+    said = "" if row.metric_source == str(row.metric) else f"; the source says {row.metric_source}"
+    limit = f"`{row.metric}` at most {row.limit:g} {row.unit}{span}{said}"
     return (
-        f"`{row.id}`", row.fractions or "any", row.structure + segment, row.metric_source,
-        f"`{row.metric}`", f"{row.limit:g} {row.unit}{span}", row.level, where, remarks,
+        f"`{row.id}`", row.fractions or "any", row.structure + segment, limit, row.level, where,
+        remarks,
     )  # fmt: skip
+
+
+def seen_at(text: str) -> str:
+    """Where a number was seen, with the addresses in it as short links."""
+    return re.sub(r"https?://([^/\s,;)]+)[^\s,;)]*", lambda m: f"[{m[1]}]({m[0]})", text)
 
 
 def reirradiation_part() -> str:
