@@ -86,5 +86,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Write the generated pages before the sources are listed."""
     app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir) / "generated"))
     app.connect("source-read", with_unlisted)
+    # Whether pages have come or gone stands in no file that Sphinx looks at.
+    app.connect("env-get-outdated", lambda *of_build: ["index"])
     app.connect("doctree-resolved", with_titles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

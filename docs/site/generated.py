@@ -107,7 +107,8 @@ def row_of(row: Constraint) -> tuple[object, ...]:
     where = row.verified + (f" ({seen_at(row.url)})" if row.url else "")
     segment = f" ({row.segment})" if row.segment else ""
     remarks = "; ".join(text.rstrip(".") for text in (row.endpoint, row.note) if text)
-    said = "" if row.metric_source == str(row.metric) else f"; the source says {row.metric_source}"
+    same = row.metric_source in (str(row.metric), str(row.metric).partition("[")[0])
+    said = "" if same else f"; the source says {row.metric_source}"
     limit = f"`{row.metric}` at most {row.limit:g} {row.unit}{span}{said}"
     return (
         f"`{row.id}`", row.fractions or "any", row.structure + segment, limit, row.level, where,
