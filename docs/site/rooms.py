@@ -4,7 +4,7 @@
     python docs/site/rooms.py --print    # the table alone
 
 A room is a folder of src/cordgap, or a file that stands there alone. An arrow goes from a room to
-one that it imports from; the table says how many files do so. Imports for the type checker count.
+one that it imports from. Imports for the type checker count.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ BEGIN, END = "<!-- rooms: from docs/site/rooms.py -->", "<!-- end of rooms -->"
 # Behind the front door and the number of the version there is nothing to draw.
 NOT_ROOMS = {"__init__", "_version"}
 
-Edges = dict[str, dict[str, int]]
+Edges = dict[str, set[str]]
 
 
 def edges() -> Edges:
-    """For every room the rooms that its files import from, with the number of these files."""
+    """For every room the rooms that its files import from."""
     found: Edges = {}
     for path in sorted(SOURCE.rglob("*.py")):
         room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
         if room in NOT_ROOMS:
             continue
-        row = found.setdefault(room, {})
-        for other in sorted(imported(path) - {room} - NOT_ROOMS):
-            row[other] = row.get(other, 0) + 1
+        found.setdefault(room, set()).update(imported(path) - {room} - NOT_ROOMS)
     return found
 
 
@@ -75,7 +73,7 @@ def needed(graph: Edges) -> set[tuple[str, str]]:
 
     def below(room: str) -> set[str]:
         if room not in reach:
-            reach[room] = set(graph[room]).union(*(below(o) for o in graph[room]), set())
+            reach[room] = graph[room].union(*(below(other) for other in graph[room]))
         return reach[room]
 
     return {
@@ -88,12 +86,11 @@ def needed(graph: Edges) -> set[tuple[str, str]]:
 
 def table(graph: Edges) -> str:
     """The edges as a table of the page."""
-    files = {room: len(list((SOURCE / room).rglob("*.py"))) or 1 for room in graph}
-    lines = ["| room | files | imports from (files that do) |", "|---|---:|---|"]
+    lines = ["| room | imports from |", "|---|---|"]
     for row in ranks(graph):
         for room in row:
-            others = ", ".join(f"`{o}` {n}" for o, n in sorted(graph[room].items()))
-            lines.append(f"| `{room}` | {files[room]} | {others or 'nothing'} |")
+            others = ", ".join(f"`{other}`" for other in sorted(graph[room]))
+            lines.append(f"| `{room}` | {others or 'nothing'} |")
     return "\n".join(lines)
 
 
