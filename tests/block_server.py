@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -16,6 +17,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+# A block that takes longer hangs; its process is ended by a signal.
+LONGEST_S = 300
 COMMAND = "from cordgap.cli.main import run; run()"
 
 
@@ -26,6 +29,7 @@ def forked(job: dict[str, Any]) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     code = 70
     try:
+        signal.alarm(LONGEST_S)
         os.chdir(job["cwd"])
         into = os.open(job["out"], os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(into, 1)
@@ -60,6 +64,7 @@ def spawned(job: dict[str, Any]) -> int:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             check=False,
+            timeout=LONGEST_S,
         )
     return done.returncode
 

@@ -82,6 +82,12 @@ def with_titles(app: Any, doctree: nodes.document, name: str) -> None:
             link.children = [nodes.inline("", app.env.titles[page].astext())]
 
 
+def without_factories(*of_object: Any) -> tuple[str, str] | None:
+    """Write a default that is made anew each time as ``...``: ``<factory>`` is no Python."""
+    signature, result = of_object[-2:]
+    return (signature.replace("<factory>", "..."), result) if signature else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Write the generated pages before the sources are listed."""
     app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir) / "generated"))
@@ -89,4 +95,5 @@ def setup(app: Any) -> dict[str, bool]:
     # Whether pages have come or gone stands in no file that Sphinx looks at.
     app.connect("env-get-outdated", lambda *of_build: ["index"])
     app.connect("doctree-resolved", with_titles)
+    app.connect("autodoc-process-signature", without_factories)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,6 +8,7 @@ poppler-utils and the packages of development.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -90,7 +91,7 @@ def main() -> None:
         save(folder / "sheet.png", "sheet")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
             )
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             shoot_report(page, report / "report.html", folder)
