@@ -103,7 +103,7 @@ def commands_of(block: Block) -> list[Command]:
 def difference(shown: str, found: str, *, numbers: bool) -> str | None:
     """Say where an output is not what is shown; blanks and line breaks do not count.
 
-    Numbers may differ by two in the last digit that is shown.
+    Decimal numbers may differ by two in the last digit that is shown, whole ones not at all.
     """
     shown, cut, _ = shown.rstrip().partition("\n...")
     words = [re.sub(r"\s+", "", NUMBER.sub("#", text)) for text in (shown, found)]
@@ -111,10 +111,10 @@ def difference(shown: str, found: str, *, numbers: bool) -> str | None:
     if not fits:
         return f"shown:\n{shown}\nfound:\n{found}"
     for ours, theirs in zip(NUMBER.findall(shown), NUMBER.findall(found), strict=False):
-        _, _, decimals = ours.partition(".")
-        if numbers and abs(float(ours) - float(theirs)) > LAST_DIGITS * 10.0 ** -len(decimals) * (
-            1 + 1e-9
-        ):
+        decimals = len(ours.partition(".")[2])
+        allowed = LAST_DIGITS * 10.0**-decimals if decimals else 0.0
+        # A part in 1e9 for what decimal fractions are not in binary.
+        if numbers and abs(float(ours) - float(theirs)) > allowed * (1 + 1e-9):
             return f"shown {ours}, found {theirs} in:\n{found}"
     return None
 

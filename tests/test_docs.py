@@ -139,6 +139,7 @@ def test_tables_and_documents_can_be_read(tmp_path, block):
 def test_the_comparison_sees_numbers_and_words():
     assert difference("a 1.93 mm", "a 1.95\nmm", numbers=True) is None
     assert "1.96" in difference("a 1.93 mm", "a 1.96 mm", numbers=True)
+    assert "found 2" in difference("1 plan", "2 plan", numbers=True)
     assert difference("a 1.93 mm", "a 2.96 mm", numbers=False) is None
     assert difference("a 1.93 mm", "b 1.93 mm", numbers=False)
     assert difference("a 1\n...", "a 1 b 2", numbers=True) is None

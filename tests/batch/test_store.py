@@ -46,6 +46,14 @@ def test_the_page_describes_every_column():
         assert shown == [(c.name, c.type, c.meaning) for c in columns]
 
 
+def test_the_statements_of_the_page_make_an_empty_store():
+    statements = re.search(r"```sql\n(.*?)```", database_page(), re.S)[1]
+    with duckdb.connect() as database:
+        database.execute(statements)
+        for table in TABLES:
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
 def test_the_file_has_the_tables_of_the_page(filled):
     with Store(filled, read_only=True) as store:
         for table, columns in TABLES.items():
