@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test lint bench bench-guard fuzz clean
+.PHONY: demo test lint bench bench-guard fuzz docs pictures clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -23,6 +23,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
 # Exit code 1 says that the plan exceeds its cord limit, which is what this one is for.
 demo: $(VENV)/.installed
 	$(BIN)/cordgap analyze plans/coverage-first --out $(OUT) || test $$? -eq 1
@@ -32,8 +36,18 @@ test: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs/site
 	$(BIN)/mypy --strict
+
+# The site; every warning is an error.
+docs: $(VENV)/.installed-docs
+	$(PY) -m sphinx -q -W --keep-going -j auto -b html -c docs/site -d build/doctrees docs build/site
+	@echo "The site: build/site/index.html"
+
+# The pictures of the site, by the code as it is; needs Chromium and poppler-utils.
+pictures: $(VENV)/.installed-dev
+	$(PY) docs/site/rooms.py
+	$(PY) docs/site/pictures.py
 
 bench: $(VENV)/.installed-dev
 	$(PY) benchmarks/bench_dvh.py

@@ -3,6 +3,9 @@
 Four tables: cords, bodies that close, the stated interval, small spheres. The published oracle is
 read from CORDGAP_ORACLE, or ../shared/data/oracle beside the checkout, where it is there; all else
 is made by the script. Usage: python benchmarks/accuracy.py [--quick] [--no-peer] [--json FILE]
+
+Longer than 500 lines because the cases of a table, what is measured on them and how it is printed
+stand together: who doubts a figure reads one file.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ prescription. P1s and P1t are normalised to D95 = prescription, P2a as far as th
 
 OUT/<anatomy>/truth.json and OUT/<anatomy>/<0|2>mm/{RTSTRUCT,RTDOSE_<kind>}.dcm, as
 ``separation.py`` reads them; half a minute an anatomy. Anatomies that are there are kept.
+
+Longer than 500 lines because it is one small planning system whose constants (kernel, weights,
+normalisation) mean something only together: the truth of the estimates rests on all of them.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""The house rules that a parser can check: who imports whom, and how long files are."""
+"""The house rules that a parser can check: imports, length of files, docstrings and types."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "cordgap"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "cordgap"
 # In the order in which a plan flows: a room imports from the rooms before it and from itself.
 ROOMS = (
     "errors", "case", "phantom", "dicom", "dvh", "limits", "separation", "analysis", "comparison",
@@ -144,3 +146,62 @@ def test_no_cycles():
 @pytest.mark.parametrize("file", FILES, ids=ids)
 def test_files_are_short(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+# What the docstring of a longer file says: why it is one file.
+REASON = re.compile(r"\b[Ll]onger than\b.*\b(because|on purpose|so that)\b", re.S)
+BESIDE = sorted(
+    path
+    for folder in ("tests", "benchmarks", "docs/site")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("file", BESIDE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_long_files_say_why(file):
+    text = file.read_text(encoding="utf-8")
+    if len(text.splitlines()) > LONGEST:
+        assert REASON.search(ast.get_docstring(ast.parse(text)) or ""), "no reason in its docstring"
+
+
+def public_definitions(file: Path) -> list[tuple[str, ast.AST]]:
+    """Functions, classes and methods of a file that others may use, by their names."""
+    found: list[tuple[str, ast.AST]] = []
+
+    def visit(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            if node.name.startswith("_"):
+                continue
+            # The variants of an overload have their text at the one that is carried out.
+            if not any("overload" in ast.unparse(d) for d in node.decorator_list):
+                found.append((f"{prefix}{node.name}", node))
+            if isinstance(node, ast.ClassDef):
+                visit(node.body, f"{prefix}{node.name}.")
+
+    visit(ast.parse(file.read_text(encoding="utf-8")).body, "")
+    return found
+
+
+def untyped(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """What of a function has no type: its arguments, and what it returns."""
+    given = node.args
+    every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    missing = [a.arg for a in every if a and a.annotation is None and a.arg not in ("self", "cls")]
+    return missing + ([] if node.returns else ["what it returns"])
+
+
+@pytest.mark.parametrize("file", FILES, ids=ids)
+def test_public_names_are_described_and_typed(file):
+    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), "the file itself"
+    for name, node in public_definitions(file):
+        assert ast.get_docstring(node), f"{ids(file)}: {name} has no docstring"
+        if not isinstance(node, ast.ClassDef):
+            assert not untyped(node), f"{ids(file)}: {name} has no type for {untyped(node)}"
+
+
+def test_the_eye_for_names_sees():
+    assert sum(len(public_definitions(file)) for file in FILES) > 400
+    bare = ast.parse("def f(a, b: int): ...").body[0]
+    assert untyped(bare) == ["a", "what it returns"]

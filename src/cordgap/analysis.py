@@ -123,7 +123,7 @@ class CaseResult:
 
     @property
     def input_verdict(self) -> InputWord:
-        """May the input be used: the word that ``cordgap check`` gives, from these findings."""
+        """May the input be used, in the word that ``cordgap check`` gives for these findings."""
         return verdict_of(self.findings)
 
     @property

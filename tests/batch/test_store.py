@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
 
 import duckdb
 import jsonschema
 import pytest
+from docs.site.generated import database_page
 
 from cordgap.batch import store as store_module
 from cordgap.batch.pairs import compare_pairs
@@ -19,8 +19,6 @@ from cordgap.batch.store import Store, StoreError
 from cordgap.batch.tables import TABLES
 from cordgap.errors import OptionError
 from cordgap.report.schema import load_schema
-
-PAGE = Path(__file__).parents[2] / "docs" / "batch.md"
 
 
 @pytest.fixture
@@ -41,11 +39,19 @@ def filled(tmp_path):
 
 
 def test_the_page_describes_every_column():
-    page = PAGE.read_text(encoding="utf-8")
+    page = database_page()
     for table, columns in TABLES.items():
-        part = re.search(rf"### {table}\n\n(.*?)\n\n", page, re.S)[1]
+        part = re.search(rf"## {table}\n\n(.*?)\n\n", page, re.S)[1]
         shown = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", part, re.M)
         assert shown == [(c.name, c.type, c.meaning) for c in columns]
+
+
+def test_the_statements_of_the_page_make_an_empty_store():
+    statements = re.search(r"```sql\n(.*?)```", database_page(), re.S)[1]
+    with duckdb.connect() as database:
+        database.execute(statements)
+        for table in TABLES:
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
 def test_the_file_has_the_tables_of_the_page(filled):

@@ -5,6 +5,9 @@ element is hit is drawn evenly over attributes first and over their occurrences 
 contour data would take nearly all hits.
 
 Structural is everything but the bytes of PixelData and the digits of ContourData.
+
+Longer than other files on purpose: one list of the kinds of damage, so that one that is missing is
+seen, and none is tried twice.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Job:
 
     @property
     def place(self) -> str:
-        """Pseudonym of where it is: names a plan whose files cannot be read."""
+        """Pseudonym of where it is, which names a plan whose files cannot be read."""
         return pseudonym(self.site_key, "place", self.archive or "", *self.files[:1])
 
     @property

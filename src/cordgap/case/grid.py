@@ -54,7 +54,7 @@ class GridGeometry:
 
     @property
     def axes(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """The axes in array order: z, y, x."""
+        """The axes in array order z, y, x."""
         return self.z_mm, self.y_mm, self.x_mm
 
     @cached_property

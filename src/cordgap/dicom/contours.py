@@ -54,7 +54,7 @@ class RawContours:
 
     @property
     def lines(self) -> int:
-        """Number of open lines left out: among closed contours they may have been meant as such."""
+        """Number of open lines left out; among closed contours they may have been meant as such."""
         return sum(count for kind, count in self.left_out if kind.upper() in OPEN[1:])
 
 

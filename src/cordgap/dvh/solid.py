@@ -120,7 +120,7 @@ class _Loft:
 
     @property
     def shoulder(self) -> float:
-        """How far the outline moves sideways per mm of height: large where the body closes."""
+        """How far the outline moves sideways per mm of height; large where the body closes."""
         centre, radius = self.centre_and_radius(np.array([self.bottom_mm, self.top_mm]))
         sideways = np.abs(np.diff(radius, axis=0)).max() + np.hypot(*(centre[1] - centre[0]))
         return float(sideways) / (self.top_mm - self.bottom_mm)

@@ -107,7 +107,7 @@ class SpineAnatomy:
 
     @property
     def vertebra_centre_mm(self) -> tuple[float, float]:
-        """Centre of the vertebral body: it reaches 1 mm behind the anterior canal wall."""
+        """Centre of the vertebral body; it reaches 1 mm behind the anterior canal wall."""
         x, y = self.canal_centre_mm
         return x, y - self.canal_half_mm[1] - self.vertebra_half_mm[1] + 1.0
 

@@ -113,7 +113,7 @@ class Anatomy:
 
     @property
     def knows_resection(self) -> bool:
-        """Whether a resection volume can be given: not of a PTV, nor of a target half seen."""
+        """Whether a resection volume can be given; not of a PTV, nor of a target half seen."""
         return self.target_structure.role != "ptv" and self.cells.outside_mm3 == 0
 
     @property
