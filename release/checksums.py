@@ -13,6 +13,7 @@ TABLES = Path(__file__).resolve().parents[1] / "src" / "cordgap" / "limits" / "t
 
 
 def main() -> None:
+    """Write the record."""
     lines = [f"{digest}  {name}\n" for name, digest in table_sums().items()]
     (TABLES / RECORD).write_text("".join(lines), encoding="utf-8", newline="\n")
     print(f"{RECORD}: {len(lines)} tables")

@@ -159,19 +159,28 @@ class Group:
     worst: Row
 
 
-def groups(rows: Iterable[Row]) -> tuple[Group, ...]:
-    """Gather rows by part, subject and limit; ``worst`` is the one nearest to, or farthest over.
+def groups(rows: Iterable[Row], *, by_subject: bool = True) -> tuple[Group, ...]:
+    """Gather rows by part, subject and limit; ``worst`` comes nearest to its limit, or beyond.
 
-    The subject of a group is what stands before the comma of its rows' subjects.
+    The subject of a group is what stands before the comma of its rows' subjects, or how many there
+    are where ``by_subject`` is false.
     """
     found: dict[tuple[Part, str, str], list[Row]] = {}
     for row in rows:
-        key = (row.part, row.subject.partition(",")[0], row.limit_id)
-        found.setdefault(key, []).append(row)
+        subject = row.subject.partition(",")[0] if by_subject else ""
+        found.setdefault((row.part, subject, row.limit_id), []).append(row)
     return tuple(
-        Group(*key, len(some), sum(not r.passed for r in some), max(some, key=_badness))
-        for key, some in found.items()
-    )
+        Group(
+            part, subject or _cases(some), limit_id, len(some), sum(not r.passed for r in some),
+            max(some, key=_badness),
+        )
+        for (part, subject, limit_id), some in found.items()
+    )  # fmt: skip
+
+
+def _cases(rows: Iterable[Row]) -> str:
+    count = len({(row.subject, row.position) for row in rows})
+    return f"{count} case{'s' if count > 1 else ''}"
 
 
 def _badness(row: Row) -> tuple[bool, float]:

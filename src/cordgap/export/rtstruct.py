@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
 from cordgap._version import __version__
 from cordgap.analysis import CaseResult
@@ -171,7 +170,7 @@ def _images_by_plane(source: Dataset, roi_number: int) -> list[tuple[float, _Ima
             continue
         for contour in items(roi, "ContourSequence"):
             image = next(_images(contour), None)
-            start_of = (raw_bytes(contour, _CONTOUR_DATA) or b"").split(b"\\", 3)[:3]
+            start_of = (raw_bytes(contour, CONTOUR_DATA) or b"").split(b"\\", 3)[:3]
             if image is not None and len(start_of) == 3:
                 found.append((float(start_of[2]), image))
     return found

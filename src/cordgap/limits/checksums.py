@@ -1,7 +1,7 @@
 """Whether the constraint tables are those of the release: SHA-256 recorded beside them.
 
-``limits/tables/SHA256SUMS`` is written by ``make checksums`` when a table is changed on purpose, and
-a test holds it against the tables. Line ends do not count: some systems change them.
+``limits/tables/SHA256SUMS`` is written by ``make checksums`` when a table is changed on purpose; a
+test holds it against the tables. Line ends do not count: some systems change them.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def compare_tables() -> tuple[TableSum, ...]:
         elif then is None:
             rows.append(TableSum(name, "not recorded", None, here))
         else:
-            state: Literal["as recorded", "changed"] = (
-                "as recorded" if here == then else "changed"
-            )
+            state: Literal["as recorded", "changed"] = "as recorded" if here == then else "changed"
             rows.append(TableSum(name, state, then, here))
     return tuple(rows)
 

@@ -149,7 +149,7 @@ class Body:
             top = brentq(lambda y: float(self.radius(np.array(y))) - abs(z), self.low_mm, top)
         y = np.linspace(self.low_mm, top, max(3, int((top - self.low_mm) / vertex_mm) + 1))
         half = np.sqrt(np.maximum(self.radius(y) ** 2 - z * z, 0.0))
-        return np.r_[np.column_stack([half, y]), np.column_stack([-half, y])[::-1]]
+        return np.asarray(np.r_[np.column_stack([half, y]), np.column_stack([-half, y])[::-1]])
 
     def planes(self, spacing_mm: float, where: str | float) -> FloatArray:
         """Return heights of planes: at slab ``centres``, at the ``poles``, or from a phase on."""
@@ -159,7 +159,7 @@ class Body:
             return np.asarray(reach[0] + spacing_mm * np.arange(n + 1))
         phase = 0.5 if where == "centres" else float(where)
         z = reach[0] + spacing_mm * (np.arange(n + 2) + phase)
-        return z[z < reach[1]]
+        return np.asarray(z[z < reach[1]], dtype=np.float64)
 
     def _reach(self) -> tuple[float, float]:
         radius = float(self.radius(np.array(self.low_mm)))
@@ -264,7 +264,7 @@ class Field:
         reach = np.array([radius, radius, radius]) + 4 * spacing_mm
         reach[body.axis] = max(-body.low_mm, body.high_mm) + max(body.caps_mm) + 4 * spacing_mm
         axes = [
-            spacing_mm * np.arange(-int(r // spacing_mm) - 1, int(r // spacing_mm) + 2) + s + o
+            spacing_mm * np.arange(-(r // spacing_mm) - 1.0, r // spacing_mm + 2.0) + s + o
             for r, s, o in zip(reach, shift_mm, body.offset_mm, strict=True)
         ]
         x, y, z = (a - o for a, o in zip(axes, body.offset_mm, strict=True))

@@ -11,7 +11,7 @@ from cordgap.errors import OptionError
 
 _NAMES = (
     "analysis", "batch", "check", "compare", "dvh", "error", "falloff", "outcome", "protocols",
-    "query", "results", "scenarios", "separation", "table", "transfer", "watch",
+    "query", "results", "scenarios", "selftest", "separation", "table", "transfer", "watch",
 )  # fmt: skip
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 

@@ -119,7 +119,7 @@ def _agreement(known: Known, found: list[dict[str, float]]) -> list[Row]:
         return []
     return [
         known.number(
-            f"{name}[Gy], compiled against numpy", found[1][name], value, unit="of the value",
+            f"{name}[Gy], compiled against numpy", found[1][name], value, unit="relative",
             limit=ENGINES_SHARE, limit_id="engines", error=(found[1][name] - value) / value,
         )
         for name, value in found[0].items()

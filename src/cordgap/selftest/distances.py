@@ -76,8 +76,6 @@ def _ring(gap_mm: float, known: Known, folder: Path) -> list[Row]:
             rows.append(known.missing(quantity, "resection", "there is no value", expected=exact))
         else:
             rows.append(
-                known.percent(
-                    quantity, value, exact, limit=RESECTION_PERCENT, limit_id="resection"
-                )
+                known.percent(quantity, value, exact, limit=RESECTION_PERCENT, limit_id="resection")
             )
     return rows

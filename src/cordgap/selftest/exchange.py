@@ -62,9 +62,7 @@ def _there_and_back(
     worst = float(np.abs(case.dose.values - again.dose.values).max())
     half_step = float(case.dose.values.max()) / 2 ** (bits + 1) * (1 + _SCALING_SHARE)
     rows.append(
-        known.number(
-            "dose samples", worst, 0.0, limit=half_step, limit_id="dose-sample", unit="Gy"
-        )
+        known.number("dose samples", worst, 0.0, limit=half_step, limit_id="dose-sample", unit="Gy")
     )
     return rows
 

@@ -150,7 +150,7 @@ def _sides(known: Known, case: Case, sextant: str) -> list[Row]:
         )
     ]
     gaps = {s.name: s.gap_mm for s in summarise_sextants(anatomy.map)}
-    near = min(gaps, key=lambda name: np.inf if gaps[name] is None else gaps[name])
+    near = min((np.inf if gap is None else gap, name) for name, gap in gaps.items())[1]
     rows.append(known.same("sextant of the smallest gap", near, sextant))
     removed = anatomy.cells.resection_by_sextant_cc(_REMOVED_MM)
     most = "none" if removed is None else SEXTANTS[int(np.argmax(removed))]

@@ -6,7 +6,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,6 @@ PACKAGES = (
 )  # fmt: skip
 
 
-
 def run_selftest(progress: Callable[[str], None] | None = None) -> Selftest:
     """Compute cases whose answer is known on this installation, and hold them against the limits.
 
@@ -46,7 +45,7 @@ def run_selftest(progress: Callable[[str], None] | None = None) -> Selftest:
     """
     begin = time.perf_counter()
     engines, notes = _engines()
-    parts: tuple[tuple[str, Callable[[Path], Iterator[Row]]], ...] = (
+    parts: tuple[tuple[str, Callable[[Path], Iterable[Row]]], ...] = (
         ("accuracy", lambda folder: accuracy_rows(folder, engines)),
         ("orientation", orientation_rows),
         ("separation", separation_rows),
@@ -94,7 +93,7 @@ def table_rows() -> list[Row]:
     return rows
 
 
-def _engines() -> tuple[Sequence[Engine], list[str]]:
+def _engines() -> tuple[tuple[Engine, ...], list[str]]:
     """Return the ways to compute that this installation has, and what is to be said of them."""
     if find_spec("numba") is None:
         return ("numpy",), ["numba is not installed: numpy computes everything"]
