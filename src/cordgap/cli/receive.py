@@ -48,7 +48,10 @@ def receive(
 ) -> None:
     """Take DICOM objects from known senders into a folder; Ctrl-C ends it.
 
-    Example: cordgap receive --into inbox --allow ECLIPSE --port 11112 --analyze
+    \b
+    Examples:
+      cordgap receive --into inbox --allow ECLIPSE --port 11112
+      cordgap receive --into inbox --allow ECLIPSE --analyze --out results
     """
     common.start_logging(quiet, verbose)
     network.require_extra()

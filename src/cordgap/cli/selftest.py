@@ -31,7 +31,11 @@ def selftest(
     constraint tables are held against the release. Exits 0 if every limit is kept, 1 if one is
     missed.
 
-    Example: cordgap selftest --pdf selftest.pdf
+    \b
+    Examples:
+      cordgap selftest
+      cordgap selftest --pdf selftest.pdf --date 2026-11-21
+      cordgap selftest --json
     """
     common.start_logging(quiet, verbose)
     when = None if date is None else _date(date)

@@ -24,7 +24,10 @@ def watch(
 ) -> None:
     """Analyse every plan that is exported into a folder, once each; Ctrl-C ends it.
 
-    Example: cordgap watch /exports --out results
+    \b
+    Examples:
+      cordgap watch /exports --out results
+      cordgap watch /exports --out results --once
     """
     common.start_logging(quiet, verbose)
     if not folder.is_dir():
