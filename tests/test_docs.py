@@ -27,7 +27,7 @@ BLOCK = re.compile(
 )
 VERBS = (
     "analyze", "batch", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
-    "query", "receive", "scenarios", "schema", "send", "separation", "serve", "watch",
+    "query", "receive", "scenarios", "schema", "selftest", "send", "separation", "serve", "watch",
 )  # fmt: skip
 
 
