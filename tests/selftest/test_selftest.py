@@ -202,6 +202,14 @@ def test_a_gap_measured_wrongly_is_seen(monkeypatch, tmp_path):
     assert missed(rows) == {"gap"}
 
 
+def test_a_region_written_too_small_is_seen(monkeypatch, tmp_path):
+    right = distances.write_rtstruct
+    monkeypatch.setattr(distances, "write_rtstruct", lambda r, f, at_mm: right(r, f, at_mm=2.9))
+    monkeypatch.setattr(distances, "_DERIVED_NAME", "CG_Resect_2.9mm")
+    rows = distances._ring(0.4, Known("separation", "x"), tmp_path)
+    assert missed(rows) == {"derived"}
+
+
 def test_a_rounded_dose_is_seen(monkeypatch, tmp_path):
     right = exchange.read_case
 

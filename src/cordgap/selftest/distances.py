@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cordgap.analysis import Settings, analyze
-from cordgap.check.selftest import GAP_MM, RESECTION_PERCENT, Row
+from cordgap.analysis import CaseResult, Settings, analyze
+from cordgap.check.selftest import DERIVED_PERCENT, GAP_MM, RESECTION_PERCENT, Row
 from cordgap.dicom.read import read_case
+from cordgap.dicom.structures import read_structures
+from cordgap.dvh.solid import build_solid
 from cordgap.export.plan import write_plan
+from cordgap.export.rtstruct import write_rtstruct
 from cordgap.phantom.bodies import SHIFT_MM, Body, case_of, linear
 from cordgap.phantom.shapes import make_structure
 from cordgap.selftest.rows import Known, attempt
@@ -21,6 +24,7 @@ _CORD_HALF_MM, _TARGET_HALF_MM = 24.0, 9.0
 _PLANES_MM, _VERTEX_MM, _GRID_MM = 1.5, 0.2, 2.0
 _GAPS_MM = (0.4, 1.5)
 _REMOVED_MM = (2.0, 3.0, 5.0)
+_DERIVED_MM, _DERIVED_NAME = 3.0, "CG_Resect_3.0mm"
 # Cells of 0.5 mm resolve a layer that is no thinner than in the test where the limit stands.
 _THINNEST_MM = 1.3
 
@@ -78,4 +82,25 @@ def _ring(gap_mm: float, known: Known, folder: Path) -> list[Row]:
             rows.append(
                 known.percent(quantity, value, exact, limit=RESECTION_PERCENT, limit_id="resection")
             )
-    return rows
+    return rows + _derived(result, removed.get(_DERIVED_MM), known, folder)
+
+
+def _derived(result: CaseResult, stated_cc: float | None, known: Known, folder: Path) -> list[Row]:
+    """Write what is to be removed as a structure set, and read it again."""
+    known = replace(known, part="round trip")
+    if stated_cc is None:
+        return [known.missing(_DERIVED_NAME, "derived", "there is no volume to write")]
+    file = folder / "derived.dcm"
+    write_rtstruct(result, file, at_mm=_DERIVED_MM)
+    found = [s for s in read_structures(file).structures if s.roi_name == _DERIVED_NAME]
+    if not found:
+        return [
+            known.missing(_DERIVED_NAME, "derived", "it is not in the file", expected=stated_cc)
+        ]
+    volume = build_solid(found[0]).volume_cc
+    return [
+        known.percent(
+            f"volume of {_DERIVED_NAME}", volume, stated_cc, limit=DERIVED_PERCENT,
+            limit_id="derived",
+        )
+    ]  # fmt: skip
