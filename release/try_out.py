@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+VENDORED = ROOT / "src" / "cordgap" / "report" / "templates" / "vendor"
+VENDORED_VERSION = re.compile(r"plotly\.js .*? v?(\d+\.\d+\.\d+)")
 CONSTRAINTS = ROOT / "tests" / "constraints-minimum.txt"
 # What carries the numbers, in well under a minute; warnings of old packages about new ones are
 # theirs.
@@ -84,20 +87,36 @@ def try_wheel(wheel: Path, sbom: Path | None) -> None:
         print(f"wheel of {version}: demo ran, {found['values']} values of the self-test kept")
         print(f"{licences.count(chr(10)) - 2} packages, none under the GPL")
         if sbom is not None:
-            write_sbom(python, sbom / f"cordgap-{version}.cdx.json")
+            write_sbom(python, sbom / f"cordgap-{version}.cdx.json", version)
 
 
-def write_sbom(python: Path, file: Path) -> None:
-    """Write what an environment holds as CycloneDX JSON, without pip and setuptools."""
-    run(python, "-m", "pip", "uninstall", *QUIET, "--yes", "setuptools")
+def write_sbom(python: Path, file: Path, version: str) -> None:
+    """Write what an environment and the package itself hold as CycloneDX JSON."""
+    run(python, "-m", "pip", "uninstall", *QUIET, "--yes", "setuptools", "pip")
     words = ("--output-reproducible", "--output-format", "JSON", "--output-file")
     run(
         sys.executable, "-m", "cyclonedx_py", "environment", *words, file.resolve(),
         "--pyproject", ROOT / "pyproject.toml", python,
     )  # fmt: skip
     document = json.loads(file.read_text(encoding="utf-8"))
+    root = document["metadata"]["component"]
+    root |= {"version": version, "purl": f"pkg:pypi/cordgap@{version}"}
+    # What the wheel holds of others, which no environment knows.
+    for script in sorted(VENDORED.glob("plotly-*.js")):
+        name = f"plotly.js-{script.stem.removeprefix('plotly-').removesuffix('.min')}-dist-min"
+        found = VENDORED_VERSION.search(script.read_text(encoding="utf-8")[:400])
+        assert found is not None, f"{script.name} does not say its version"
+        document["components"].append(
+            {
+                "type": "library", "bom-ref": name, "name": name, "version": found[1],
+                "licenses": [{"license": {"id": "MIT"}}],
+                "purl": f"pkg:npm/{name}@{found[1]}",
+            }
+        )  # fmt: skip
     names = {component["name"].lower() for component in document["components"]}
     assert {"numpy", "pydicom", "shapely"} <= names, f"{file.name} lacks packages"
+    assert not names & {"pip", "setuptools", "cordgap"}
+    file.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{file.name}: {len(names)} components")
 
 

@@ -29,9 +29,6 @@ SPHERE_LIMITS = ((5.0, 0.8, 6.0), (10.0, 0.5, 3.0))
 GAP_MM = 0.05
 # Volume closer than s to a cylinder: cells of 0.5 mm are taken or left as a whole.
 RESECTION_PERCENT = 1.0
-# Volume of a region written as contours, read back, against the cells it was counted in
-# (docs/export.md).
-DERIVED_PERCENT = 0.5
 # Compiled loops and numpy do the same sums in another order.
 ENGINES_SHARE = 1e-6
 # Contours are written as decimal strings with five places.
@@ -87,11 +84,6 @@ LIMITS = (
         "resection",
         f"within {RESECTION_PERCENT:g} % of the closed form, layers of 1.3 mm and more",
         "tests/separation/test_resect.py: cells of 0.5 mm",
-    ),
-    Limit(
-        "derived",
-        f"volume of the region that is written within {DERIVED_PERCENT:g} % of the one stated",
-        "docs/export.md",
     ),
     Limit("engines", f"same to {ENGINES_SHARE:g} of the value", "docs/dependencies.md, numba"),
     Limit("contour", f"within {CONTOUR_MM:g} mm", "decimal strings with five places"),

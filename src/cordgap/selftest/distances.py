@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cordgap.analysis import CaseResult, Settings, analyze
-from cordgap.check.selftest import DERIVED_PERCENT, GAP_MM, RESECTION_PERCENT, Row
+from cordgap.check.selftest import GAP_MM, RESECTION_PERCENT, Row
 from cordgap.dicom.read import read_case
 from cordgap.dicom.structures import read_structures
 from cordgap.dvh.solid import build_solid
@@ -72,35 +72,25 @@ def _ring(gap_mm: float, known: Known, folder: Path) -> list[Row]:
     for s in _REMOVED_MM:
         if s - gap_mm < _THINNEST_MM:
             continue
-        area = (_CORD_MM + s) ** 2 - (_CORD_MM + gap_mm) ** 2
-        exact = float(np.pi * area * 2 * _TARGET_HALF_MM / 1000)
-        value = removed.get(s)
-        quantity = f"volume closer than {s:g} mm"
-        if value is None:
-            rows.append(known.missing(quantity, "resection", "there is no value", expected=exact))
-        else:
-            rows.append(
-                known.percent(quantity, value, exact, limit=RESECTION_PERCENT, limit_id="resection")
-            )
-    return rows + _derived(result, removed.get(_DERIVED_MM), known, folder)
-
-
-def _derived(result: CaseResult, stated_cc: float | None, known: Known, folder: Path) -> list[Row]:
-    """Write what is to be removed as a structure set, and read it again."""
+        rows.append(_volume(known, f"volume closer than {s:g} mm", removed.get(s), gap_mm, s))
+    written = _written(result, folder / "derived.dcm")
     known = replace(known, part="round trip")
-    if stated_cc is None:
-        return [known.missing(_DERIVED_NAME, "derived", "there is no volume to write")]
-    file = folder / "derived.dcm"
+    return [*rows, _volume(known, f"volume of {_DERIVED_NAME}", written, gap_mm, _DERIVED_MM)]
+
+
+def _volume(known: Known, quantity: str, found: float | None, gap_mm: float, s: float) -> Row:
+    """Hold the volume closer than s against the closed form: a ring."""
+    area = (_CORD_MM + s) ** 2 - (_CORD_MM + gap_mm) ** 2
+    exact = float(np.pi * area * 2 * _TARGET_HALF_MM / 1000)
+    if found is None:
+        return known.missing(quantity, "resection", "there is no value", expected=exact)
+    return known.percent(quantity, found, exact, limit=RESECTION_PERCENT, limit_id="resection")
+
+
+def _written(result: CaseResult, file: Path) -> float | None:
+    """Write what is to be removed as a structure set, read it again; None if it is not there."""
     write_rtstruct(result, file, at_mm=_DERIVED_MM)
-    found = [s for s in read_structures(file).structures if s.roi_name == _DERIVED_NAME]
-    if not found:
-        return [
-            known.missing(_DERIVED_NAME, "derived", "it is not in the file", expected=stated_cc)
-        ]
-    volume = build_solid(found[0]).volume_cc
-    return [
-        known.percent(
-            f"volume of {_DERIVED_NAME}", volume, stated_cc, limit=DERIVED_PERCENT,
-            limit_id="derived",
-        )
-    ]  # fmt: skip
+    for structure in read_structures(file).structures:
+        if structure.roi_name == _DERIVED_NAME:
+            return build_solid(structure).volume_cc
+    return None
