@@ -166,7 +166,7 @@ def groups(rows: Iterable[Row], *, by_subject: bool = True) -> tuple[Group, ...]
     are where ``by_subject`` is false.
     """
     found: dict[tuple[Part, str, str], list[Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: PARTS.index(row.part)):
         subject = row.subject.partition(",")[0] if by_subject else ""
         found.setdefault((row.part, subject, row.limit_id), []).append(row)
     return tuple(
