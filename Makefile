@@ -32,7 +32,7 @@ test: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks release
 	$(BIN)/mypy --strict
 
 bench: $(VENV)/.installed-dev
