@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test lint bench bench-guard fuzz docs pictures clean
+.PHONY: demo test lint bench bench-guard fuzz docs pictures dist test-minimum checksums licences clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -36,7 +36,7 @@ test: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests benchmarks docs/site
+	$(BIN)/ruff format --check src tests benchmarks docs/site release
 	$(BIN)/mypy --strict
 
 # The site; every warning is an error.
@@ -62,5 +62,27 @@ fuzz: $(VENV)/.installed-dev
 bench-guard: $(VENV)/.installed-dev
 	$(PY) benchmarks/guard.py
 
+$(VENV)/.installed-release: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[release]'
+	@touch $@
+
+# sdist, wheel (made from the sdist), both tried in a clean environment, and its SBOM: dist/.
+dist: $(VENV)/.installed-release
+	rm -rf dist
+	$(PY) -m build --outdir dist . > /dev/null
+	$(PY) release/try_out.py dist/*.whl --sbom dist/
+
+# The tests of the numbers with the oldest dependencies that pyproject.toml allows.
+test-minimum: $(VENV)/.installed
+	$(PY) release/try_out.py --minimum
+
+# After a constraint table was changed on purpose: records its SHA-256 for `cordgap selftest`.
+checksums: $(VENV)/.installed
+	$(PY) release/checksums.py
+
+# docs/licences.md from what the installed packages state; fails where one is under the GPL.
+licences: $(VENV)/.installed
+	$(PY) release/licences.py
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OUT)
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(OUT)

@@ -23,18 +23,16 @@ from pathlib import Path
 import numpy as np
 
 import peer
-from bodies import (
-    Body,
-    case_of,
-    linear,
-    nelms_bodies,
-    own_cords,
-    penumbra,
-    radial,
-    sphere,
-)
 from cordgap.case.grid import DoseGrid
 from cordgap.case.structure import Structure
+from cordgap.check.selftest import (
+    FAR_MM,
+    LOCAL_PERCENT,
+    NEAR_MM,
+    NEAR_PERCENT,
+    SPHERE_LIMITS,
+    VOLUME_PERCENT,
+)
 from cordgap.dicom.dose_sum import read_dose
 from cordgap.dicom.structures import read_structures
 from cordgap.dvh.curve import DVH
@@ -42,6 +40,17 @@ from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric
 from cordgap.dvh.solid import build_solid
 from cordgap.export.plan import write_plan
+from cordgap.phantom.bodies import (
+    SHIFT_MM,
+    Body,
+    ball,
+    case_of,
+    linear,
+    nelms_bodies,
+    own_cords,
+    penumbra,
+    radial,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 ORACLE = Path(os.environ.get("CORDGAP_ORACLE", ROOT.parent / "shared" / "data" / "oracle"))
@@ -50,17 +59,10 @@ METRICS = {
     "Mean": "mean",
 }  # fmt: skip
 PARSED = {name: parse_metric(f"{name}[Gy]") for name in METRICS}
-OUR_SHIFT = (0.413, -0.291, 0.157)
-# Limits of the guard.
-VOLUME_PERCENT = 0.05
-NEAR_MM, NEAR_PERCENT, FAR_MM = 0.03, 0.5, 0.1
 # Where the dose hardly changes, a millimetre of it says nothing: percent counts there.
 LEAST_GRADIENT_SHARE = 0.01
-LOCAL_PERCENT = 3.0
 NELMS_LIMITS = {"0.2 mm": 0, "1-3 mm, slab centres": 5, "1-3 mm, poles": 10}
 LEAST_COVERAGE, MOST_WIDTH = 0.9, 3.0
-# Small spheres: diameter from which it holds, |mean|, worst; volume in %.
-SPHERE_LIMITS = ((5.0, 0.8, 6.0), (10.0, 0.5, 3.0))
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,6 @@ class Peer:
         if self.version is None:
             return None
         self.count += 1
-        # Files hold no dose below 0; a linear field may be there, far outside the body.
-        dose = DoseGrid.from_array(dose.geometry, np.maximum(dose.values, 0.0))
         plan = write_plan(case_of(structure, dose), self.folder / str(self.count))
         assert plan.rtdose is not None
         return self.read(plan.rtstruct, plan.rtdose, structure.roi_number)
@@ -184,9 +184,9 @@ def cords_of_our_own(quick: bool, other: Peer) -> Iterator[Row]:
             structure = body.structure(body.planes(spacing, "centres"), vertex)
             solid = build_solid(structure)
             # The polygon is what is given: of its area, not of the circle's.
-            given = _as_given(body, vertex)
+            given = body.as_given(vertex)
             for field in fields:
-                dose = field.grid(body, grid, OUR_SHIFT)
+                dose = field.grid(body, grid, SHIFT_MM)
                 is_linear = field.axis is not None and "erf" not in field.name
                 dvh = compute_dvh(solid, dose, uncertainty=not is_linear)
                 theirs = other.written(structure, dose)
@@ -209,18 +209,6 @@ def cords_of_our_own(quick: bool, other: Peer) -> Iterator[Row]:
                     )  # fmt: skip
                     if not is_linear:
                         yield _stated("own cords", case, name, exact[name], dvh)
-
-
-def _as_given(body: Body, vertex_mm: float) -> Body:
-    """The body whose discs have the area of the polygons with so many vertices."""
-    from dataclasses import replace
-
-    def radius(a: np.ndarray) -> np.ndarray:
-        r = body.radius(a)
-        angle = 2 * np.pi / np.ceil(2 * np.pi * r / vertex_mm)
-        return np.asarray(r * np.sqrt(np.sin(angle) / angle))
-
-    return replace(body, radius=radius)
 
 
 def polygons(quick: bool) -> Iterator[Row]:
@@ -282,7 +270,7 @@ def _closing(
             true = body.with_half_slices(spacing) if where == "poles" else body
             for axis in (1, 2):
                 field = linear(axis, radius + 4.0)
-                dose = field.grid(body, grid, OUR_SHIFT)
+                dose = field.grid(body, grid, SHIFT_MM)
                 dvh = compute_dvh(solid, dose, uncertainty=any_phase)
                 theirs = other.written(structure, dose)
                 case = f"{body.name} {2 * radius:g} mm, {field.name}, planes {spacing:g} mm"
@@ -312,7 +300,7 @@ def small_spheres(quick: bool, other: Peer) -> Iterator[Row]:
     for diameter in (5.0, 10.0) if quick else (3.0, 5.0, 7.0, 10.0, 15.0, 20.0):
         for i in range(n):
             x, y = rng.uniform(-0.5, 0.5, 2)
-            body = sphere(diameter, (float(x), float(y), 0.0))
+            body = ball(diameter, (float(x), float(y), 0.0))
             vertex = np.pi * diameter / 64
             z = np.arange(-np.ceil(diameter), np.ceil(diameter)) + (i + rng.random()) / n
             rings = [_ring64(body, float(v)) for v in z if abs(v) < diameter / 2]
@@ -321,7 +309,7 @@ def small_spheres(quick: bool, other: Peer) -> Iterator[Row]:
             structure = structure_from_contours(1, "sphere", rings, slab_thickness_mm=1.0)
             theirs = None
             if i % 5 == 0 and other.version:
-                dose = linear(0).grid(body, 1.0, OUR_SHIFT)
+                dose = linear(0).grid(body, 1.0, SHIFT_MM)
                 theirs = other.written(structure, dose)
             yield _volume(f"spheres {diameter:g} mm", f"placement {i}, vertices {vertex:.2f} mm",
                           body.volume_cc, build_solid(structure).volume_cc, theirs)  # fmt: skip

@@ -43,7 +43,7 @@ WITH_RUNS = sorted({block.page for block in RUNNABLE})
 LANGUAGES = {*RUN, *READ, "text"}
 VERBS = (
     "analyze", "batch", "check", "compare", "demo", "dvh", "fetch", "learn-falloff", "protocols",
-    "query", "receive", "scenarios", "schema", "send", "separation", "serve", "trends",
+    "query", "receive", "scenarios", "schema", "selftest", "send", "separation", "serve", "trends",
     "watch",
 )  # fmt: skip
 SKELETON = ["What it answers", "What it cannot", "Steps", "Equation", "Validation", "References"]

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "cordgap"
 ROOMS = (
     "errors", "case", "phantom", "dicom", "dvh", "limits", "separation", "analysis", "comparison",
     "check",
-    "report", "export", "network", "batch", "cli",
+    "report", "export", "selftest", "network", "batch", "cli",
 )  # fmt: skip
 ANYONE = {"_version"}
 ONLY_IN = {

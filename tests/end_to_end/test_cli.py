@@ -22,7 +22,7 @@ NAMES = ("coverage-first", "cord-first", "ring")
 VERBS = (
     "analyze", "dvh", "separation", "compare", "check", "protocols", "scenarios", "learn-falloff",
     "batch", "query",
-    "demo", "schema",
+    "demo", "schema", "selftest",
 )  # fmt: skip
 COMMAND = Path(sys.executable).parent / ("cordgap.exe" if os.name == "nt" else "cordgap")
 
@@ -385,7 +385,7 @@ def test_options_win_over_the_settings_file(cordgap, plan):
 def test_help_has_an_example(cordgap, verb):
     done = cordgap(verb, "--help")
     assert done.code == 0
-    assert f"Example: cordgap {verb}" in done.out
+    assert re.search(rf"Examples:\s+cordgap {verb}\b", done.out)
 
 
 def test_help_lists_the_verbs_and_the_exit_codes():

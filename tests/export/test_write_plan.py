@@ -10,10 +10,10 @@ import pydicom
 import pytest
 
 from cordgap.case.case import Case
-from cordgap.case.grid import DoseGrid, GridGeometry
+from cordgap.case.grid import CtImage, DoseGrid, GridGeometry
 from cordgap.dicom.read import read_case
 from cordgap.errors import GeometryMismatchError, OptionError, OutOfRangeError
-from cordgap.export.plan import PATIENT_NAME, WrittenPlan, write_plan
+from cordgap.export.plan import ORIENTATIONS, PATIENT_NAME, WrittenPlan, write_plan
 from cordgap.phantom import Epidural, Sampling, cord_in_linear_dose, sphere, spine_case
 
 # Type 1 (must be there, with a value) and type 2 (must be there) of the modules of each object,
@@ -270,3 +270,49 @@ def test_wrong_options_are_refused(tmp_path):
         write_plan(sphere(), tmp_path, label="a label that is too long")
     with pytest.raises(OptionError, match="16 or 32 bits"):
         write_plan(sphere(), tmp_path, dose_bits=8)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("position", ORIENTATIONS)
+def test_samples_lie_where_the_file_says_in_every_position(tmp_path, position):
+    """By the equation of DICOM PS3.3 C.7.6.2.1.1, sample for sample, without our reader."""
+    case = replace(spine_case(image=False), patient_position=position)
+    axes = (np.arange(3.0), 10 + 2 * np.arange(4.0), -7 + 3 * np.arange(5.0))
+    geometry = GridGeometry(*axes)
+    z, y, x = np.meshgrid(*geometry.axes, indexing="ij")
+    dose = DoseGrid.from_array(geometry, 50 + x + 0.1 * y + 0.01 * z)
+    image = CtImage.from_array(geometry, np.rint(100 * x + 10 * y + z))
+    written = write_plan(replace(case, dose=dose, image=image), tmp_path)
+    frames = [(pydicom.dcmread(written.rtdose), dose.values)]
+    for path, values in zip(written.images, image.values, strict=True):
+        frames.append((pydicom.dcmread(path), values[None]))
+    for ds, values in frames:
+        along, down = np.reshape(np.array(ds.ImageOrientationPatient, float), (2, 3))
+        np.testing.assert_array_equal([*along, *down], ORIENTATIONS[position])
+        if ds.Modality == "CT":
+            assert ds.PatientPosition == position
+        offsets = np.array(ds.get("GridFrameOffsetVector", [0.0]), float)
+        slope = float(ds.get("DoseGridScaling", 0) or ds.RescaleSlope)
+        kind = np.dtype(f"<u{ds.BitsAllocated // 8}")
+        stored = np.frombuffer(ds.PixelData, kind, offsets.size * ds.Rows * ds.Columns)
+        stored = stored.reshape(offsets.size, ds.Rows, ds.Columns) * slope
+        stored = stored + float(ds.get("RescaleIntercept", 0))
+        step_down, step_along = (float(v) for v in ds.PixelSpacing)
+        for f, r, c in np.ndindex(stored.shape):
+            point = np.array(ds.ImagePositionPatient, float) + offsets[f] * np.cross(along, down)
+            point = point + r * step_down * down + c * step_along * along
+            px, py, pz = point
+            at_z = 0 if ds.Modality == "CT" else int(np.argmin(np.abs(geometry.z_mm - pz)))
+            here = values[
+                at_z,
+                int(np.argmin(np.abs(geometry.y_mm - py))),
+                int(np.argmin(np.abs(geometry.x_mm - px))),
+            ]
+            assert stored[f, r, c] == pytest.approx(here, abs=1e-6)
+            assert np.abs(geometry.y_mm - py).min() < 1e-9 > np.abs(geometry.x_mm - px).min()
+
+
+def test_hfs_files_do_not_depend_on_the_word_for_the_position(tmp_path):
+    case = spine_case(image=False)
+    one = write_plan(replace(case, patient_position=None), tmp_path / "one")
+    two = write_plan(case, tmp_path / "two")
+    assert [p.read_bytes() for p in one.files] == [p.read_bytes() for p in two.files]

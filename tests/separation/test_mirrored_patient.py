@@ -63,9 +63,7 @@ def test_separation_is_the_same(pair):
 def test_sides_change_places(pair):
     here, there = pair
     other = {"left": "right", "right": "left"}
-    wanted = {
-        " ".join(other.get(word, word) for word in s.name.split()): s for s in here.sextants
-    }
+    wanted = {" ".join(other.get(word, word) for word in s.name.split()): s for s in here.sextants}
     assert any(s.deficit_mm for s in here.sextants), "the phantom must bind somewhere"
     for s in there.sextants:
         twin = wanted[s.name]

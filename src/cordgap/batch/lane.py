@@ -178,13 +178,13 @@ def limit_memory(memory_mb: int) -> str:
         ``system`` where the system keeps the limit, ``watched`` where a thread does, ``none`` where
         neither can (see ``memory_is_limited``).
     """
-    try:
-        import resource
-    except ImportError:  # Windows
+    if not _system_limits():
         if not memory_is_limited():
             return "none"
         threading.Thread(target=_watch_memory, args=(memory_mb,), daemon=True).start()
         return "watched"
+    import resource
+
     size = memory_mb << 20
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = size if hard == resource.RLIM_INFINITY else min(size, hard)
@@ -194,7 +194,12 @@ def limit_memory(memory_mb: int) -> str:
 
 def memory_is_limited() -> bool:
     """Tell whether a memory limit can be kept here: by the system, or by psutil."""
-    return find_spec("resource") is not None or find_spec("psutil") is not None
+    return _system_limits() or find_spec("psutil") is not None
+
+
+def _system_limits() -> bool:
+    """Tell whether the system keeps a limit: Windows has none, macOS takes one and does not."""
+    return sys.platform != "darwin" and find_spec("resource") is not None
 
 
 def _watch_memory(memory_mb: int) -> None:

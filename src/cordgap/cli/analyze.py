@@ -92,7 +92,11 @@ def analyze(
 ) -> None:
     """Analyse one plan: DVHs, cord limits, and the separation needed.
 
-    Example: cordgap analyze plans/coverage-first --out report
+    \b
+    Examples:
+      cordgap analyze plans/coverage-first
+      cordgap analyze plans/coverage-first --out report --level T7=-12:8
+      cordgap analyze EXPORT --cord Medulla --target GTV_1 --rx 24 --fractions 2 --json
     """
     options = PlanOptions.given(locals()).filled_from_file()
     common.start_logging(quiet, verbose)

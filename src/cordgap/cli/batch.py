@@ -108,7 +108,12 @@ def batch(
 ) -> None:
     """Analyse every plan under a folder, into a database; run again to go on.
 
-    Example: cordgap batch ROOT --db results.duckdb --jobs 4
+    \b
+    Examples:
+      cordgap batch ROOT --db results.duckdb --dry-run
+      cordgap batch ROOT --db results.duckdb --jobs 4
+      cordgap batch ROOT --db results.duckdb --since 2026-11-01 --out reports
+      cordgap batch --pacs ORTHANC@10.0.0.7:4242 --since 2026-11-01 --db results.duckdb
     """
     common.start_logging(quiet, verbose)
     from cordgap.batch.engine import BatchOptions, run_batch

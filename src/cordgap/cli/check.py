@@ -32,7 +32,10 @@ def check(
 ) -> None:
     """Check the files of a plan: usable, usable with warnings, or refused.
 
-    Example: cordgap check plans/coverage-first
+    \b
+    Examples:
+      cordgap check plans/coverage-first
+      cordgap check EXPORT --second-calc --json
     """
     options = PlanOptions.given(locals())
     common.start_logging(quiet, verbose)

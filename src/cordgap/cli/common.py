@@ -37,7 +37,9 @@ def start_logging(quiet: bool, verbose: int) -> None:
         logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     )
     logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
-    logging.getLogger("pydicom").setLevel(logging.ERROR)
+    # What other packages say of their own work is no news of a plan.
+    for name in ("pydicom", "fontTools", "matplotlib", "numba"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @dataclass

@@ -47,7 +47,10 @@ def compare(
 ) -> None:
     """Compare a plan before surgery with the one after it: what was achieved.
 
-    Example: cordgap compare plans/coverage-first plans/coverage-first
+    \b
+    Examples:
+      cordgap compare plans/coverage-first plans/coverage-first
+      cordgap compare PRE POST --registration REG.dcm --out change
     """
     common.start_logging(quiet, verbose)
     from dataclasses import replace

@@ -26,7 +26,10 @@ def demo(
 ) -> None:
     """Analyse a demo plan and write its report; exits 0 once the report is written.
 
-    Example: cordgap demo ring --out ring-report
+    \b
+    Examples:
+      cordgap demo
+      cordgap demo ring --out ring-report
     """
     common.start_logging(quiet, verbose)
     options = PlanOptions(path=demo_plans() / plan).filled_from_file()

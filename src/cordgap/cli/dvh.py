@@ -82,7 +82,11 @@ def dvh(
 ) -> None:
     """Compute dose-volume histograms of a plan.
 
-    Example: cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
+    \b
+    Examples:
+      cordgap dvh plans/ring
+      cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
+      cordgap dvh --rtstruct RS.dcm --rtdose RD.dcm --json
     """
     options = PlanOptions.given(locals())
     common.start_logging(quiet, verbose)

@@ -46,7 +46,10 @@ def fetch(
 ) -> None:
     """Get studies from an archive into a folder.
 
-    Example: cordgap fetch --pacs ORTHANC@127.0.0.1:4242 --since 2026-01-01 --into inbox
+    \b
+    Examples:
+      cordgap fetch --pacs ORTHANC@127.0.0.1:4242 --since 2026-01-01 --into inbox
+      cordgap fetch --pacs https://pacs.example/dicom-web --study 1.2.3 --into inbox
     """
     common.start_logging(quiet, verbose)
     network.require_extra()

@@ -33,7 +33,10 @@ def learn_falloff(
 ) -> None:
     """Learn how dose falls off near the cord from your own plans.
 
-    Example: cordgap learn-falloff ROOT --out our-falloff.json
+    \b
+    Examples:
+      cordgap learn-falloff ROOT --out our-falloff.json
+      cordgap learn-falloff ROOT --out our-falloff.json --jobs 4
     """
     common.start_logging(quiet, verbose)
     from cordgap.batch.learn import read_root

@@ -27,7 +27,8 @@ Exit codes: 2 unusable input or usage, 3 something not evaluable, 1 something ex
 # In the order of --help; each verb is a function of its name in a file of its name.
 VERBS = (
     "analyze", "dvh", "separation", "compare", "check", "protocols", "scenarios", "learn-falloff",
-    "batch", "query", "trends", "demo", "serve", "receive", "fetch", "send", "watch", "schema",
+    "batch", "query", "trends", "demo", "selftest", "serve", "receive", "fetch", "send", "watch",
+    "schema",
 )  # fmt: skip
 
 

@@ -31,7 +31,12 @@ def protocols(
 ) -> None:
     """Print the constraint tables with their sources.
 
-    Example: cordgap protocols hytec-2021
+    \b
+    Examples:
+      cordgap protocols
+      cordgap protocols hytec-2021
+      cordgap protocols --compare cord
+      cordgap protocols --check our-clinic.toml
     """
     common.start_logging(quiet, verbose)
     from cordgap.limits.protocol import available_protocols, load_protocol

@@ -38,7 +38,11 @@ def query(
 ) -> None:
     """Ask the database of a batch.
 
-    Example: cordgap query "SELECT status, count(*) FROM plans GROUP BY status" --db results.duckdb
+    \b
+    Examples:
+      cordgap query --tables --db results.duckdb
+      cordgap query "SELECT status, count(*) FROM plans GROUP BY status" --db results.duckdb
+      cordgap query "SELECT * FROM plans" --format csv --out plans.csv
     """
     common.start_logging(quiet, verbose)
     from cordgap.batch.output import as_csv, as_json, as_table, export_lake, table_lines

@@ -67,7 +67,10 @@ def receive(
 
     Options of the analysis go with --analyze and hold for every plan.
 
-    Example: cordgap receive --into inbox --allow ECLIPSE --port 11112 --analyze
+    \b
+    Examples:
+      cordgap receive --into inbox --allow ECLIPSE --port 11112
+      cordgap receive --into inbox --allow ECLIPSE --analyze --out results
     """
     options = common.PlanOptions.given(locals())
     common.start_logging(quiet, verbose)

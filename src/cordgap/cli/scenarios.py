@@ -23,7 +23,11 @@ def scenarios(
 ) -> None:
     """Print, or check, the spreads that delivery scenarios are drawn from.
 
-    Example: cordgap scenarios --toml > our-clinic.toml
+    \b
+    Examples:
+      cordgap scenarios
+      cordgap scenarios --toml > our-clinic.toml
+      cordgap scenarios our-clinic.toml
     """
     common.start_logging(quiet, verbose)
     from cordgap.report.scenario_parts import model_lines, scenario_set_document

@@ -18,7 +18,10 @@ def schema(
 ) -> None:
     """Print a JSON Schema, or list the names.
 
-    Example: cordgap schema separation
+    \b
+    Examples:
+      cordgap schema
+      cordgap schema separation
     """
     common.start_logging(quiet, verbose)
     from cordgap.report.schema import load_schema, schema_names

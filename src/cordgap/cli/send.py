@@ -26,7 +26,10 @@ def send(
 ) -> None:
     """Put structures, DVHs and report of a result (analyze --out DIR --dicom) into an archive.
 
-    Example: cordgap send report --pacs ORTHANC@127.0.0.1:4242
+    \b
+    Examples:
+      cordgap send report --pacs ORTHANC@127.0.0.1:4242
+      cordgap send report --pacs https://pacs.example/dicom-web
     """
     common.start_logging(quiet, verbose)
     network.require_extra()

@@ -49,7 +49,11 @@ def separation(
 ) -> None:
     """Estimate the separation between cord and tumour alone.
 
-    Example: cordgap separation plans/ring --constraint "D0.035cc[Gy]<=17"
+    \b
+    Examples:
+      cordgap separation plans/ring
+      cordgap separation plans/ring --constraint "D0.035cc[Gy]<=17"
+      cordgap separation --rtstruct RS.dcm --rx 24 --fractions 2
 
     Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2.
     From contours alone the schedules are answered.

@@ -19,7 +19,10 @@ def serve(
 ) -> None:
     """List results on a page of this computer, read-only; Ctrl-C ends it. With --json, print them.
 
-    Example: cordgap serve reports
+    \b
+    Examples:
+      cordgap serve reports
+      cordgap serve reports --port 0
     """
     from cordgap.report.listing import results_document
 

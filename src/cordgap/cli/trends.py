@@ -46,7 +46,11 @@ def trends(
 ) -> None:
     """Draw the plans of a batch on one page: doses, separations, control limits, causes; rules.
 
-    Example: cordgap trends --db results.duckdb --fail-on "failed>0" --fail-on "exceeded>5%"
+    \b
+    Examples:
+      cordgap trends --db results.duckdb --reports reports
+      cordgap trends --db results.duckdb --since 2026-11-01 --json
+      cordgap trends --db results.duckdb --fail-on "failed>0" --fail-on "exceeded>5%"
     """
     common.start_logging(quiet, verbose)
     from cordgap.batch.rules import judge, parse_rule

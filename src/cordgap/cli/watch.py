@@ -42,7 +42,10 @@ def watch(
 
     Options of the analysis hold for every plan.
 
-    Example: cordgap watch /exports --out results --protocol hytec-2021
+    \b
+    Examples:
+      cordgap watch /exports --out results --protocol hytec-2021
+      cordgap watch /exports --out results --once
     """
     options = common.PlanOptions.given(locals())
     common.start_logging(quiet, verbose)

@@ -166,7 +166,7 @@ def sub_slices(
     wanted = np.maximum(height / height_mm, few)
     n = np.ceil(wanted - 1e-6).astype(np.intp)
     part = np.repeat(np.arange(n.size), n)
-    # A sliver of nanometres gets no sub-slice.
+    # Edges that differ by round-off leave slivers of no sub-slice.
     thickness = (height / np.maximum(n, 1))[part]
     rank = np.arange(part.size) - np.repeat(np.cumsum(n) - n, n)
     return layer[part], start[part] + (rank + 0.5) * thickness, thickness

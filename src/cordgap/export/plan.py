@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -18,7 +19,7 @@ from pydicom.uid import (
 )
 
 from cordgap.case.case import Case
-from cordgap.case.grid import FloatArray
+from cordgap.case.grid import FloatArray, GridGeometry
 from cordgap.case.naming import TARGET_ROLES
 from cordgap.case.structure import Structure
 from cordgap.errors import GeometryMismatchError, OptionError, OutOfRangeError
@@ -34,13 +35,27 @@ RTPLAN_STORAGE = "1.2.840.10008.5.1.4.1.1.481.5"
 # Detached Study Management, retired, but the class that Referenced Study items still carry.
 STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
 
+CONTOUR_DATA = Tag("ContourData")
 HU_OFFSET = -1024  # stored value 0
 # PixelSpacing is one number a direction: an axis may leave its even spacing by this much.
 EVEN_TOLERANCE_MM = 1e-3
+# Direction of a row and of a column of the stored samples in patient coordinates, by where the
+# patient faces on the table, seen from the front of the scanner (DICOM PS3.3 C.7.3.1.1.2).
+ORIENTATIONS = {
+    "HFS": (1, 0, 0, 0, 1, 0),
+    "HFP": (-1, 0, 0, 0, -1, 0),
+    "FFS": (-1, 0, 0, 0, 1, 0),
+    "FFP": (1, 0, 0, 0, -1, 0),
+    "HFDR": (0, 1, 0, -1, 0, 0),
+    "HFDL": (0, -1, 0, 1, 0, 0),
+    "FFDR": (0, -1, 0, -1, 0, 0),
+    "FFDL": (0, 1, 0, 1, 0, 0),
+}
 _INTERPRETED = {
     "gtv": "GTV", "ctv": "CTV", "ptv": "PTV", "body": "EXTERNAL", "cord_prv": "AVOIDANCE",
 }  # fmt: skip
 _DEFAULT_COLOUR = (255, 160, 0)
+_ALL = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,9 @@ def write_plan(
 
     Notes
     -----
+    Samples of CT and dose are stored along the axes that belong to ``case.patient_position``
+    (``ORIENTATIONS``; any other word is stored like HFS): the same samples in space, another order.
+
     UIDs are hashes of the content and of ``patient_id``: the same case gives the same files, and
     different cases never share a UID. Contour coordinates are written to 1e-5 mm, CT numbers as
     integers from -1024 to 3071 HU.
@@ -137,6 +155,8 @@ def _digest(case: Case) -> str:
         if grid is not None:
             for array in (*grid.geometry.axes, grid.values):
                 hashed.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    if case.patient_position not in (None, "HFS"):
+        hashed.update(case.patient_position.encode())
     if case.prescription is not None:
         hashed.update(f"{case.prescription.dose_gy!r}|{case.prescription.fractions}".encode())
     return hashed.hexdigest()
@@ -207,11 +227,14 @@ class CaseWriter:
         if image is None:
             return ()
         grid = image.geometry
-        dx, dy = _even_step(grid.x_mm, "x of the image"), _even_step(grid.y_mm, "y of the image")
         thickness = grid.spacing_mm[2] if grid.z_mm.size > 1 else 1.0
         stored = np.clip(np.rint(image.values) - HU_OFFSET, 0, 4095).astype("<u2")
         paths = []
         for index, z in enumerate(grid.z_mm):
+            frame = _Frames.of(
+                stored[index : index + 1], grid.part((slice(index, index + 1), *_ALL)),
+                self.case.patient_position, "image",
+            )  # fmt: skip
             ds = self.start(CT_STORAGE, f"ct {index}", "CT")
             ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
             ds.InstanceNumber = str(index + 1)
@@ -219,14 +242,12 @@ class CaseWriter:
             ds.KVP = "120"
             ds.SliceThickness = decimal(thickness)
             ds.PatientPosition = self.case.patient_position or "HFS"
-            ds.ImagePositionPatient = decimals([grid.x_mm[0], grid.y_mm[0], z])
-            ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+            frame.place(ds)
             ds.SliceLocation = decimal(z)
-            ds.PixelSpacing = decimals([dy, dx])  # row spacing first
             ds.RescaleIntercept, ds.RescaleSlope = str(HU_OFFSET), "1"
             ds.RescaleType = "HU"
             ds.WindowCenter, ds.WindowWidth = "50", "400"
-            _set_pixels(ds, stored[index], bits_stored=12)
+            _set_pixels(ds, frame.samples[0], bits_stored=12)
             paths.append(self.save(ds, folder / f"CT{index + 1:04d}.dcm"))
         return tuple(paths)
 
@@ -279,8 +300,7 @@ class CaseWriter:
                     contour.ContourImageSequence = [self.reference(CT_STORAGE, f"ct {image}")]
                 contour.ContourGeometricType = "CLOSED_PLANAR"
                 contour.NumberOfContourPoints = len(points)
-                flat = np.column_stack([points, np.full(len(points), plane.z_mm)]).ravel()
-                contour.ContourData = decimals(flat)
+                contour[CONTOUR_DATA] = contour_data(points, plane.z_mm)
                 contours.append(contour)
         if contours:
             item.ContourSequence = contours
@@ -335,27 +355,63 @@ class CaseWriter:
                 "the dose of a case must be finite and not negative to be written; "
                 f"the smallest sample is {np.nanmin(values):g} Gy"
             )
-        dx, dy = _even_step(grid.x_mm, "x of the dose"), _even_step(grid.y_mm, "y of the dose")
+        frames = _Frames.of(values, grid, self.case.patient_position, "dose")
         ds = self.start(RTDOSE_STORAGE, "rtdose", "RTDOSE")
-        ds.ImagePositionPatient = decimals([grid.x_mm[0], grid.y_mm[0], grid.z_mm[0]])
-        ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-        ds.PixelSpacing = decimals([dy, dx])  # row spacing first
+        frames.place(ds)
         ds.SliceThickness = decimal(grid.spacing_mm[2]) if grid.z_mm.size > 1 else None
         ds.NumberOfFrames = grid.z_mm.size
         ds.FrameIncrementPointer = Tag("GridFrameOffsetVector")
-        ds.GridFrameOffsetVector = decimals(grid.z_mm - grid.z_mm[0])
+        ds.GridFrameOffsetVector = decimals(frames.offsets_mm)
         ds.DoseUnits = "GY"
         ds.DoseType = self.case.dose_type
         ds.DoseSummationType = "PLAN"
         ds.TissueHeterogeneityCorrection = "IMAGE"
         scaling = f"{(float(values.max()) or 1.0) / (2**bits - 1):.9e}"
         # Rounded up in the last digit if need be, so that the largest sample still fits.
-        stored = np.minimum(np.rint(values / float(scaling)), 2**bits - 1)
+        stored = np.minimum(np.rint(frames.samples / float(scaling)), 2**bits - 1)
         ds.DoseGridScaling = scaling
         ds.ReferencedRTPlanSequence = [self.reference(RTPLAN_STORAGE, "rtplan")]
         ds.ReferencedStructureSetSequence = [self.reference(RTSTRUCT_STORAGE, "rtstruct")]
         _set_pixels(ds, stored.astype(f"<u{bits // 8}"), bits_stored=bits)
         return self.save(ds, path)
+
+
+@dataclass(frozen=True, eq=False)
+class _Frames:
+    """Samples as they are stored, (frame, row, column), and where they lie in the patient."""
+
+    samples: NDArray[Any]
+    cosines: tuple[int, ...]
+    corner_mm: FloatArray
+    spacing_mm: tuple[float, float]  # between rows, between columns
+    offsets_mm: FloatArray
+
+    @classmethod
+    def of(
+        cls, values: NDArray[Any], grid: GridGeometry, position: str | None, name: str
+    ) -> _Frames:
+        """Turn samples (z, y, x) to the order of a patient position."""
+        cosines = ORIENTATIONS.get(position or "HFS", ORIENTATIONS["HFS"])
+        along, down = np.array(cosines[:3]), np.array(cosines[3:])
+        directions = (np.cross(along, down), down, along)
+        axes = [int(np.argmax(np.abs(d))) for d in directions]
+        backwards = [bool(d.sum() < 0) for d in directions]
+        turned = values.transpose([2 - axis for axis in axes])
+        turned = turned[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
+        positions = (grid.x_mm, grid.y_mm, grid.z_mm)
+        placed = [positions[a][:: -1 if b else 1] for a, b in zip(axes, backwards, strict=True)]
+        corner = np.empty(3)
+        for axis, place in zip(axes, placed, strict=True):
+            corner[axis] = place[0]
+        rows, columns = (_even_step(positions[a], f"{'xyz'[a]} of the {name}") for a in axes[1:])
+        offsets = np.abs(placed[0] - placed[0][0])
+        return cls(turned, cosines, corner, (rows, columns), offsets)
+
+    def place(self, ds: Any) -> None:
+        """Say in a dataset where the first sample is, and how the others follow."""
+        ds.ImagePositionPatient = decimals(self.corner_mm)
+        ds.ImageOrientationPatient = [str(c) for c in self.cosines]
+        ds.PixelSpacing = decimals(list(self.spacing_mm))
 
 
 def _observation_item(structure: Structure) -> Any:
@@ -389,6 +445,13 @@ def _even_step(axis: FloatArray, name: str) -> float:
             "resample it first"
         )
     return step
+
+
+def contour_data(ring: FloatArray, z_mm: float) -> RawDataElement:
+    """Coordinates as bytes: one decimal-string object a number costs seconds."""
+    words = "\\".join(decimals(np.c_[ring, np.full(len(ring), z_mm)].ravel())).encode("ascii")
+    words += b" " * (len(words) % 2)
+    return RawDataElement(CONTOUR_DATA, "DS", len(words), words, 0, True, True)
 
 
 def decimal(value: float) -> str:

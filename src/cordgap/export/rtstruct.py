@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
 from cordgap._version import __version__
 from cordgap.analysis import CaseResult
@@ -23,7 +21,13 @@ from cordgap.case.structure import PLANE_TOLERANCE_MM
 from cordgap.dicom.dataset import items, raw_bytes, text, whole_number
 from cordgap.errors import DicomError, OptionError
 from cordgap.export.derived import finished, read_source, reference, refuse_originals, start
-from cordgap.export.plan import RTSTRUCT_STORAGE, STUDY_CLASS, decimal, decimals
+from cordgap.export.plan import (
+    CONTOUR_DATA,
+    RTSTRUCT_STORAGE,
+    STUDY_CLASS,
+    contour_data,
+    decimal,
+)
 from cordgap.export.rois import Roi, derived_rois, separations_of
 from cordgap.report.files import write_file
 
@@ -33,7 +37,6 @@ _SOURCE = (
     "StudyInstanceUID", "FrameOfReferenceUID", "ReferencedFrameOfReferenceSequence",
     "ROIContourSequence", "SpecificCharacterSet",
 )  # fmt: skip
-_CONTOUR_DATA = 0x30060050
 # Class and instance of an image.
 _Image = tuple[str, str]
 
@@ -167,7 +170,7 @@ def _images_by_plane(source: Dataset, roi_number: int) -> list[tuple[float, _Ima
             continue
         for contour in items(roi, "ContourSequence"):
             image = next(_images(contour), None)
-            start_of = (raw_bytes(contour, _CONTOUR_DATA) or b"").split(b"\\", 3)[:3]
+            start_of = (raw_bytes(contour, CONTOUR_DATA) or b"").split(b"\\", 3)[:3]
             if image is not None and len(start_of) == 3:
                 found.append((float(start_of[2]), image))
     return found
@@ -204,17 +207,10 @@ def _contours_item(number: int, roi: Roi, source: Dataset) -> Any:
             if thickness:
                 contour.ContourSlabThickness = decimal(thickness)
             contour.NumberOfContourPoints = len(ring)
-            contour[Tag(_CONTOUR_DATA)] = _contour_data(ring, z)
+            contour[CONTOUR_DATA] = contour_data(ring, z)
             contours.append(contour)
     item.ContourSequence = contours
     return item
-
-
-def _contour_data(ring: FloatArray, z_mm: float) -> RawDataElement:
-    """Coordinates as bytes: one decimal-string object a number costs seconds."""
-    words = "\\".join(decimals(np.c_[ring, np.full(len(ring), z_mm)].ravel())).encode("ascii")
-    words += b" " * (len(words) % 2)
-    return RawDataElement(Tag(_CONTOUR_DATA), "DS", len(words), words, 0, True, True)
 
 
 def _observation_item(number: int, roi: Roi) -> Any:

@@ -23,6 +23,7 @@ from cordgap.phantom.shapes import (
     dose_grid,
     make_case,
     make_structure,
+    segment_area,
     slab_centres,
 )
 
@@ -80,7 +81,7 @@ def exact_cord_dose_gy(volume_cc: float, *, cord: CordShape, dose: LinearDose) -
     reach = in_plane * cord.radius_mm
 
     def excess(level_gy: float) -> float:
-        area = _segment_area(cord.radius_mm, (level_gy - at_axis) / in_plane)
+        area = segment_area(cord.radius_mm, (level_gy - at_axis) / in_plane)
         return float(weights @ area) * half / 1000 - volume_cc
 
     low, high = float(at_axis.min() - reach), float(at_axis.max() + reach)
@@ -159,12 +160,6 @@ def _round_prescription(dose: LinearDose) -> Prescription:
 def _quadrature() -> tuple[FloatArray, FloatArray]:
     nodes, weights = np.polynomial.legendre.leggauss(_N_NODES)
     return nodes, weights
-
-
-def _segment_area(radius: float, distance: FloatArray) -> FloatArray:
-    """Area of the part of a disc that lies beyond a line at a signed distance from its centre."""
-    x = np.clip(distance / radius, -1.0, 1.0)
-    return np.asarray(radius * radius * (np.arccos(x) - x * np.sqrt(1.0 - x * x)))
 
 
 def _check_volume(volume_cc: float, total_cc: float) -> None:

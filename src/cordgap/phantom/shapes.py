@@ -234,3 +234,11 @@ def dose_grid(geometry: GridGeometry, dose_gy: FloatArray) -> DoseGrid:
     """Wrap dose samples, read-only."""
     dose_gy.flags.writeable = False
     return DoseGrid(geometry, lambda slices: dose_gy[slices])
+
+
+def segment_area(radius: ArrayLike, distance: FloatArray) -> FloatArray:
+    """Return the area of discs beyond a line at signed distances from their centres, in mm2."""
+    r = np.asarray(radius, dtype=np.float64)
+    x = np.divide(distance, r, out=np.zeros(np.broadcast(r, distance).shape), where=r > 0)
+    x = np.clip(x, -1.0, 1.0)
+    return np.asarray(r * r * (np.arccos(x) - x * np.sqrt(1.0 - x * x)))

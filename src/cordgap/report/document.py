@@ -22,6 +22,7 @@ from cordgap.report.layout import (
     TOP_MM,
     WIDTH_MM,
     Column,
+    frame,
     new_page,
     place_axes,
 )
@@ -115,14 +116,7 @@ def _frame(page: Figure, result: CaseResult, number: int, count: int) -> None:
     head = f"cordgap {result.cordgap_version}    case {result.case.case_id}"
     if number == 1:
         head += "    surgeon's sheet"
-    column = Column(page, MARGIN_MM, WIDTH_MM, 8.0)
-    column.text(label(head, 110), 7.5, color=GREY)
-    column.y = PAGE_MM[1] - MARGIN_MM - 5.0
-    column.text(" ".join(SAFETY_SENTENCES), 7.0, color=GREY)
-    page.text(
-        1 - MARGIN_MM / PAGE_MM[0], 8.0 / PAGE_MM[1], f"page {number} of {count}",
-        fontsize=7.0, color=GREY, ha="right", va="bottom",
-    )  # fmt: skip
+    frame(page, head, " ".join(SAFETY_SENTENCES), (number, count))
 
 
 def _logo(page: Figure, picture: bytes) -> None:

@@ -34,6 +34,18 @@ def new_page() -> Figure:
     return page
 
 
+def frame(page: Figure, head: str, foot: str, number: tuple[int, int]) -> None:
+    """Write head, foot and number (this page, of so many) on a page that is filled."""
+    column = Column(page, MARGIN_MM, WIDTH_MM, 8.0)
+    column.text(label(head, 110), 7.5, color=GREY)
+    column.y = PAGE_MM[1] - MARGIN_MM - 5.0
+    column.text(foot, 7.0, color=GREY)
+    page.text(
+        1 - MARGIN_MM / PAGE_MM[0], 8.0 / PAGE_MM[1], f"page {number[0]} of {number[1]}",
+        fontsize=7.0, color=GREY, ha="right", va="bottom",
+    )  # fmt: skip
+
+
 def place_axes(page: Figure, left: float, top: float, width: float, height: float) -> Any:
     """Add axes to a page, measured in mm from its upper left corner."""
     w, h = PAGE_MM

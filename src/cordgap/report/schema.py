@@ -11,7 +11,8 @@ from cordgap.errors import OptionError
 
 _NAMES = (
     "analysis", "batch", "check", "compare", "dvh", "error", "falloff", "outcome", "protocols",
-    "query", "results", "scenarios", "separation", "table", "transfer", "trends", "watch",
+    "query", "results", "scenarios", "selftest", "separation", "table", "transfer", "trends",
+    "watch",
 )  # fmt: skip
 _REFERENCE = re.compile(r"urn:cordgap:schema:([a-z]+):\d+")
 

@@ -11,21 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
-from scipy.optimize import brentq
-from scipy.special import erf
-from scipy.stats import qmc
 
 from cordgap.case.case import Case, Prescription
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import Structure, structure_from_contours
+from cordgap.phantom.shapes import PHANTOM_FRAME_UID, FloatArray, make_case, segment_area
 
-FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(800)
 _ANGLE_NODES, _ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 _SOBOL_LOG2 = 18
+# How far the samples of a dose grid lie off the centre of the body.
+SHIFT_MM = (0.413, -0.291, 0.157)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +62,18 @@ class Body:
 
     @property
     def volume_cc(self) -> float:
+        """Exact volume."""
         a, w = self._pieces()
         return float(w @ (np.pi * self._radius(a) ** 2)) / 1000
 
-    def _above(self, axis: int) -> Callable[[float], float]:
-        """Volume in mm3 beyond a plane across ``axis``."""
+    def above(self, axis: int) -> Callable[[float], float]:
+        """Return the volume in mm3 beyond a plane across ``axis``, as a function of its place."""
         a, w = self._pieces()
         radius = self._radius(a)
         if axis != self.axis:
             others = [i for i in range(3) if i != self.axis]
             centre = self.centre(a)[others.index(axis)]
-            return lambda u: float(w @ _segment(radius, u - centre))
+            return lambda u: float(w @ segment_area(radius, u - centre))
         first, last = self.low_mm - self.caps_mm[0], self.high_mm + self.caps_mm[1]
 
         def beyond(u: float) -> float:
@@ -87,7 +85,9 @@ class Body:
         return beyond
 
     def exact(self, field: Field, volume_cc: float) -> float:
-        """Dose that the hottest volume gets at least, in the continuous field."""
+        """Return the dose that the hottest volume gets at least, in the continuous field."""
+        from scipy.optimize import brentq
+
         if field.axis is None:
             a, w = self._pieces()
             squared = self._radius(a) ** 2
@@ -97,12 +97,12 @@ class Body:
                 lambda r: float(w @ (np.pi * np.minimum(squared, r * r))) - target, 0, reach
             )
             return float(field.dose(np.array(inner)))
-        beyond, reach = self._above(field.axis), 100.0
+        beyond, reach = self.above(field.axis), 100.0
         u = brentq(lambda t: beyond(t) - 1000 * volume_cc, -reach, reach, xtol=1e-10)
         return float(field.dose(np.array(u)))
 
     def exact_mean(self, field: Field) -> float:
-        """Mean dose in the continuous field."""
+        """Return the mean dose in the continuous field."""
         a, w = self._pieces()
         radius = self._radius(a)
         disc = np.pi * radius**2
@@ -120,7 +120,7 @@ class Body:
         return float(w @ (disc * mean) / (w @ disc))
 
     def contours(self, z_mm: FloatArray, vertex_mm: float) -> list[FloatArray]:
-        """Cross-sections at heights z, in patient coordinates, one vertex every ``vertex_mm``."""
+        """Return sections at heights z, in patient coordinates, a vertex every ``vertex_mm``."""
         rings = []
         for z in z_mm:
             ring = self._disc(float(z), vertex_mm) if self.axis == 2 else self._cut(z, vertex_mm)
@@ -140,6 +140,8 @@ class Body:
 
     def _cut(self, z: float, vertex_mm: float) -> FloatArray | None:
         """Section of a body along y: where the discs reach the height z (radius falls along y)."""
+        from scipy.optimize import brentq
+
         if self.radius(np.array(self.low_mm)) - abs(z) < 1e-3:
             return None
         top = self.high_mm
@@ -147,30 +149,44 @@ class Body:
             top = brentq(lambda y: float(self.radius(np.array(y))) - abs(z), self.low_mm, top)
         y = np.linspace(self.low_mm, top, max(3, int((top - self.low_mm) / vertex_mm) + 1))
         half = np.sqrt(np.maximum(self.radius(y) ** 2 - z * z, 0.0))
-        return np.r_[np.column_stack([half, y]), np.column_stack([-half, y])[::-1]]
+        return np.asarray(np.r_[np.column_stack([half, y]), np.column_stack([-half, y])[::-1]])
 
     def planes(self, spacing_mm: float, where: str | float) -> FloatArray:
-        """Heights of planes: at slab ``centres``, at the ``poles``, or from a phase on."""
+        """Return heights of planes: at slab ``centres``, at the ``poles``, or from a phase on."""
         reach = (self.low_mm, self.high_mm) if self.axis == 2 else self._reach()
         n = round((reach[1] - reach[0]) / spacing_mm)
         if where == "poles":
             return np.asarray(reach[0] + spacing_mm * np.arange(n + 1))
         phase = 0.5 if where == "centres" else float(where)
         z = reach[0] + spacing_mm * (np.arange(n + 2) + phase)
-        return z[z < reach[1]]
+        return np.asarray(z[z < reach[1]], dtype=np.float64)
 
     def _reach(self) -> tuple[float, float]:
         radius = float(self.radius(np.array(self.low_mm)))
         return -radius, radius
 
     def structure(self, z_mm: FloatArray, vertex_mm: float) -> Structure:
+        """Return the contours as a structure."""
         return structure_from_contours(1, self.name, self.contours(z_mm, vertex_mm))
 
+    def as_given(self, vertex_mm: float) -> Body:
+        """Return the body whose discs have the area of the polygons with so many vertices."""
+
+        def radius(a: FloatArray) -> FloatArray:
+            r = self.radius(a)
+            angle = 2 * np.pi / np.ceil(2 * np.pi * r / vertex_mm)
+            return np.asarray(r * np.sqrt(np.sin(angle) / angle))
+
+        return replace(self, radius=radius)
+
     def trilinear(self, dose: DoseGrid, volumes_cc: FloatArray) -> tuple[FloatArray, float]:
-        """Doses of the hottest volumes and the mean of the exact body (along z) in a dose grid.
+        """Return doses of the hottest volumes and the mean of the body (along z) in a dose grid.
 
         By Sobol points in the body and scipy's linear interpolation.
         """
+        from scipy.ndimage import map_coordinates
+        from scipy.stats import qmc
+
         u = qmc.Sobol(3, seed=11).random_base2(_SOBOL_LOG2)
         heights = np.linspace(self.low_mm, self.high_mm, 4001)
         area = np.pi * self._radius(heights) ** 2
@@ -187,11 +203,45 @@ class Body:
         return np.interp(rank, np.arange(sampled.size), sampled), float(sampled.mean())
 
 
-def _segment(radius: FloatArray, distance: FloatArray) -> FloatArray:
-    """Area of discs beyond a line at signed distances from their centres."""
-    x = np.divide(distance, radius, out=np.zeros_like(radius), where=radius > 0)
-    x = np.clip(x, -1.0, 1.0)
-    return np.asarray(radius**2 * (np.arccos(x) - x * np.sqrt(1 - x * x)))
+@dataclass(frozen=True, eq=False)
+class Ring:
+    """A body with a hole along its length: what ``outer`` has and ``inner`` has not."""
+
+    name: str
+    outer: Body
+    inner: Body
+
+    @property
+    def volume_cc(self) -> float:
+        """Exact volume."""
+        return self.outer.volume_cc - self.inner.volume_cc
+
+    def exact(self, field: Field, volume_cc: float) -> float:
+        """Return the dose that the hottest volume gets at least, in a field along one axis."""
+        from scipy.optimize import brentq
+
+        assert field.axis is not None
+        outer, inner = self.outer.above(field.axis), self.inner.above(field.axis)
+        reach = 100.0
+        u = brentq(lambda t: outer(t) - inner(t) - 1000 * volume_cc, -reach, reach, xtol=1e-10)
+        return float(field.dose(np.array(u)))
+
+    def exact_mean(self, field: Field) -> float:
+        """Return the mean dose in the continuous field."""
+        parts = [(b.volume_cc, b.exact_mean(field)) for b in (self.outer, self.inner)]
+        (v1, d1), (v2, d2) = parts
+        return (v1 * d1 - v2 * d2) / (v1 - v2)
+
+    def structure(self, z_mm: FloatArray, vertex_mm: float) -> Structure:
+        """Return outer and inner contours as a structure."""
+        rings = [c for b in (self.outer, self.inner) for c in b.contours(z_mm, vertex_mm)]
+        return structure_from_contours(1, self.name, rings)
+
+    def as_given(self, vertex_mm: float) -> Ring:
+        """Return the ring of the polygons with so many vertices."""
+        return replace(
+            self, outer=self.outer.as_given(vertex_mm), inner=self.inner.as_given(vertex_mm)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,18 +253,18 @@ class Field:
     dose: Function
 
     def gradient(self, dose_gy: float) -> float:
-        """Gy per mm where the field has that dose."""
+        """Return the Gy per mm where the field has that dose."""
         u = np.linspace(-40.0 if self.axis is not None else 0.0, 40.0, 16001)
         d = self.dose(u)
         return float(np.interp(dose_gy, d, np.gradient(d, u)))
 
     def grid(self, body: Body, spacing_mm: float, shift_mm: tuple[float, ...]) -> DoseGrid:
-        """Sample the field around a body; the samples are off its centre by a shift."""
+        """Sample the field around a body; the samples are off its centre by ``shift_mm``."""
         radius = float(self._widest(body))
         reach = np.array([radius, radius, radius]) + 4 * spacing_mm
         reach[body.axis] = max(-body.low_mm, body.high_mm) + max(body.caps_mm) + 4 * spacing_mm
         axes = [
-            spacing_mm * np.arange(-int(r // spacing_mm) - 1, int(r // spacing_mm) + 2) + s + o
+            spacing_mm * np.arange(-(r // spacing_mm) - 1.0, r // spacing_mm + 2.0) + s + o
             for r, s, o in zip(reach, shift_mm, body.offset_mm, strict=True)
         ]
         x, y, z = (a - o for a, o in zip(axes, body.offset_mm, strict=True))
@@ -233,20 +283,23 @@ class Field:
 
 
 def linear(axis: int, at_centre_gy: float = 40.0) -> Field:
+    """Return a dose that rises by 1 Gy/mm along an axis."""
     return Field(f"1 Gy/mm along {'xyz'[axis]}", axis, lambda u: at_centre_gy + u)
 
 
 def penumbra(sigma_mm: float, axis: int = 1) -> Field:
-    """Error function between 1 and 28 Gy, half of it 5 mm off the centre."""
-    return Field(
-        f"erf {sigma_mm:g} mm",
-        axis,
-        lambda u: 1 + 13.5 * (1 + erf((u - 5) / (np.sqrt(2) * sigma_mm))),
-    )
+    """Return an error function between 1 and 28 Gy, half of it 5 mm off the centre."""
+
+    def dose(u: FloatArray) -> FloatArray:
+        from scipy.special import erf
+
+        return np.asarray(1 + 13.5 * (1 + erf((u - 5) / (np.sqrt(2) * sigma_mm))))
+
+    return Field(f"erf {sigma_mm:g} mm", axis, dose)
 
 
 def radial(share_per_mm: float) -> Field:
-    """Exponential rise with the distance from the centreline, 10 Gy at 5 mm."""
+    """Return an exponential rise with the distance from the centreline, 10 Gy at 5 mm."""
     return Field(
         f"radial {100 * share_per_mm:g} %/mm",
         None,
@@ -259,7 +312,7 @@ def _still(a: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def nelms_bodies(radius_mm: float = 12.0) -> list[Body]:
-    """Sphere, cylinders and cones along z and across it, as wide as they are long."""
+    """Return sphere, cylinders and cones along z and across it, as wide as they are long."""
     r = radius_mm
 
     def falling(a: FloatArray) -> FloatArray:
@@ -281,7 +334,7 @@ def nelms_bodies(radius_mm: float = 12.0) -> list[Body]:
 
 
 def own_cords() -> list[Body]:
-    """Cords of other radii, tilts and bends than the published ones; 45 mm long."""
+    """Return cords of other radii, tilts and bends than the published ones; 45 mm long."""
     h = 22.5
 
     def at(
@@ -305,7 +358,24 @@ def own_cords() -> list[Body]:
     ]  # fmt: skip
 
 
-def sphere(diameter_mm: float, offset_mm: tuple[float, float, float]) -> Body:
+def hollow_cord() -> Ring:
+    """Return a tilted ring, 5.2 mm outside and 2.1 mm inside, as a cord with its middle left out.
+
+    Both walls tilt alike, so that no section of one leaves the other.
+    """
+    h = 22.5
+
+    def at(a: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return 0.07 * a, -0.11 * a
+
+    def wall(name: str, mm: float) -> Body:
+        return Body(name, 2, -h, h, lambda a: mm + 0 * a, at, offset_mm=(1.21, -0.83, 0.37))
+
+    return Ring("hollow, tilted", wall("outside", 5.2), wall("inside", 2.1))
+
+
+def ball(diameter_mm: float, offset_mm: tuple[float, float, float]) -> Body:
+    """Return a sphere."""
     r = diameter_mm / 2
     return Body(
         f"{diameter_mm:g} mm", 2, -r, r, lambda a: np.sqrt(np.maximum(r * r - a * a, 0.0)), _still,
@@ -313,16 +383,10 @@ def sphere(diameter_mm: float, offset_mm: tuple[float, float, float]) -> Body:
     )  # fmt: skip
 
 
-def case_of(structure: Structure, dose: DoseGrid) -> Case:
-    """A case with one structure, to be written as DICOM for a peer."""
-    from cordgap.phantom.shapes import PHANTOM_FRAME_UID
-
+def case_of(structure: Structure, dose: DoseGrid, *, patient_position: str = "HFS") -> Case:
+    """Return a case with one structure, to be written as DICOM."""
     named = replace(structure, frame_of_reference_uid=PHANTOM_FRAME_UID)
-    return Case(
-        structures=(named,),
-        dose=dose,
-        prescription=Prescription(40.0, 1, "phantom"),
-        frame_of_reference_uid=PHANTOM_FRAME_UID,
-        patient_position="HFS",
-        case_id="body",
-    )
+    # Files hold no dose below 0; a linear field may be there, far outside the body.
+    dose = DoseGrid.from_array(dose.geometry, np.maximum(dose.values, 0.0))
+    case = make_case("body", (named,), dose, Prescription(40.0, 1, "phantom"))
+    return replace(case, patient_position=patient_position)
