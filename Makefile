@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test lint bench bench-guard fuzz docs pictures dist test-minimum checksums licences clean
+.PHONY: demo test test-fast coverage mutants lint bench bench-guard fuzz docs pictures dist test-minimum checksums licences clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -33,6 +33,36 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(PY) -m pytest
+
+# What is quick: no test that takes seconds, no browser, no server, no fuzzing. In so many processes.
+WORKERS ?= 2
+test-fast: $(VENV)/.installed-dev
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+
+# Lines and branches of the rooms that make numbers, without numba's machine code where that hides
+# them; fails where a room is below the limit of pyproject.toml.
+COVERED := tests/case tests/dicom tests/dvh tests/limits tests/separation tests/oracle tests/faults \
+  tests/check/test_stored.py tests/end_to_end/test_cli_prior.py
+coverage: $(VENV)/.installed-dev
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(PY) -m coverage run -m pytest -q -m "not slow" $(COVERED)
+	$(PY) -m coverage run -m pytest -q tests/test_comparison.py
+	NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -q tests/dvh/test_loops.py \
+	  "tests/separation/test_displaced.py::test_every_way_gives_what_all_points_give[python-True]"
+	$(PY) -m coverage combine -q
+	$(PY) -m coverage json -q -o build/coverage/report.json
+	$(PY) -m coverage report
+	$(PY) -m tests.rooms build/coverage/report.json
+
+# Small changes of the code that the tests should notice (docs/mutants.md); outside CI.
+MUTANTS ?= 200
+SEED ?= 1
+MINUTES ?= 60
+mutants: $(VENV)/.installed-dev
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,mutants]'
+	$(PY) -m tests.mutants dvh --sample $(MUTANTS) --seed $(SEED) --minutes $(MINUTES)
+	$(PY) -m tests.mutants separation --sample $(MUTANTS) --seed $(SEED) --minutes $(MINUTES)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -24,6 +24,27 @@ REAL = HERE.parents[1] / "shared" / "data" / "real"
 SHARED = REAL.parent
 
 
+def slow_tests() -> list[str]:
+    """Beginnings of the names of tests that take long, as ``slow.txt`` lists them."""
+    lines = (HERE / "slow.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+
+
+# Folders whose tests share a server, a browser or analyses made once: one process has them all.
+TOGETHER = ("tests/report/", "tests/network/", "tests/batch/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``make test-fast`` leaves out, and what goes to one process of several."""
+    slow = tuple(slow_tests())
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = next((folder for folder in TOGETHER if file.startswith(folder)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+        if item.nodeid.startswith(slow):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def build() -> ModuleType:
     """Return the builder of small DICOM files (tests/dicom/builders.py)."""

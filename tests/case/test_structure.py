@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cordgap.case.structure as case_structure
 from cordgap.case.naming import NamedRole
 from cordgap.case.structure import structure_from_contours
 from cordgap.errors import Finding
@@ -156,3 +157,20 @@ def test_earlier_findings_are_kept_in_front():
     earlier = Finding("from-the-file", "something")
     structure = make([square(), square()], findings=[earlier])
     assert codes(structure) == ["from-the-file", "duplicate-contours"]
+
+
+@pytest.mark.parametrize(
+    ("contours", "words"),
+    [
+        ([square(0.0, 1600.0), square(3.0, 1600.0)], "it is 3200 mm long, expected at most 3000"),
+        ([square(0.2 * i) for i in range(30)], "it has 30 planes, expected at most 20"),
+        ([square(0.0, 0.1, (i, 0.0)) for i in range(30)], "a plane has 30 contours, expected at"),
+    ],
+    ids=["extent", "planes", "contours"],
+)
+def test_what_is_of_no_patient_is_not_used(monkeypatch, contours, words):
+    monkeypatch.setattr(case_structure, "MAX_PLANES", 20)
+    monkeypatch.setattr(case_structure, "MAX_CONTOURS_OF_PLANE", 20)
+    found = structure_from_contours(1, "ROI", contours)
+    assert (found.status, found.planes) == ("unsupported", ())
+    assert words in found.reason

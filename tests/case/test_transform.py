@@ -62,3 +62,8 @@ def test_the_matrix_cannot_be_changed():
     transform = rigid(3, (1, 2, 3))
     with pytest.raises(ValueError, match="read-only"):
         transform.matrix[0, 0] = 5
+
+
+def test_the_frames_it_links_need_no_turning_round():
+    transform = rigid(3, (1, 2, 3))
+    assert transform.between("1.2.3", "1.2.4") is transform

@@ -18,7 +18,20 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 FRAME = "1.2.826.0.1.3680043.8.498.1"
 STUDY = "1.2.826.0.1.3680043.8.498.2"
 PATIENT = "SECRET^NAME"
-HFS = (1, 0, 0, 0, 1, 0)
+# Direction cosines of rows and columns: the eight patient positions, sagittal and coronal frames.
+ORIENTATIONS = {
+    "HFS": (1, 0, 0, 0, 1, 0),
+    "HFP": (-1, 0, 0, 0, -1, 0),
+    "FFS": (-1, 0, 0, 0, 1, 0),
+    "FFP": (1, 0, 0, 0, -1, 0),
+    "HFDR": (0, 1, 0, -1, 0, 0),
+    "HFDL": (0, -1, 0, 1, 0, 0),
+    "FFDR": (0, -1, 0, -1, 0, 0),
+    "FFDL": (0, 1, 0, 1, 0, 0),
+    "sagittal": (0, 1, 0, 0, 0, -1),
+    "coronal": (1, 0, 0, 0, 0, -1),
+}
+HFS = ORIENTATIONS["HFS"]
 
 
 def field(x, y, z):

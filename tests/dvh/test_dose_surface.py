@@ -215,3 +215,23 @@ def test_properties(gradient, factor, radius):
     assert edges[1] == 0.5
     assert other.total_area_cm2 == found.total_area_cm2
     np.testing.assert_allclose(other.dose_gy, factor * found.dose_gy, rtol=1e-9)
+
+
+def test_points_on_straight_edges_change_no_area():
+    """24 edges of 1.04 mm are cut into five patches; as five edges each they are the same ones."""
+    corners = circle(0.37, -0.61, 4.0, 24)
+    share = np.arange(5)[None, :, None] / 5
+    finer = (corners[:, None] + share * (np.roll(corners, -1, axis=0) - corners)[:, None]).reshape(
+        -1, 2
+    )
+    totals = []
+    for ring in (corners, finer):
+        contours = [at_height(ring, z) for z in (0.0, 8.0)]
+        solid = build_solid(
+            structure_from_contours(1, "ROI", contours), between="slab", ends="rounded"
+        )
+        points, areas, _ = surface_patches(solid, 0.25)
+        totals.append(areas.sum())
+        assert np.isfinite(points).all()
+    # The height of the caps is the mean radius of the outline, which the points on edges change.
+    assert totals[0] == pytest.approx(totals[1], rel=1e-3)

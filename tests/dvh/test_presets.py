@@ -10,7 +10,7 @@ import pytest
 from cordgap.case.case import Case
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
-from cordgap.dvh.comparison import VOLUME, compare_presets
+from cordgap.dvh.comparison import VOLUME, _signed, compare_presets
 from cordgap.dvh.metrics import parse_metric
 from cordgap.dvh.presets import PRESETS, Rules, compute_under, find_preset, limit_caps
 from cordgap.dvh.solid import build_solid
@@ -180,3 +180,17 @@ def test_nothing_that_changes():
     case = case_of(tube(np.arange(-8.0, 9.0, 4.0)))
     text = compared(case).explanations[NAMES.index("MIM")].text
     assert "Nothing here changes by more than 0.01 %" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (0.12345, "+0.123"),
+        (-0.12345, "-0.123"),
+        (-0.0001, "+0.000"),
+        (None, "+0.000"),
+        (4.0, "+4.000"),
+    ],
+)
+def test_a_difference_in_words_is_never_a_negative_nothing(change, words):
+    assert _signed(change) == words

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cordgap.case.structure import structure_from_contours
-from cordgap.dvh.planes import inside_rings
+from cordgap.dvh.planes import _crossings, inside_rings
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import StructureError
 
@@ -349,3 +349,27 @@ def test_sections_hold_the_volume_at_any_pitch(ends, pitch):
     total = sum(float(s.area_mm2 @ s.thickness_mm) for s in solid.sections(pitch))
     assert total == pytest.approx(solid.volume_mm3, rel=ROUNDING)
     assert all((s.thickness_mm <= pitch + 1e-9).all() for s in solid.sections(pitch))
+
+
+@pytest.mark.parametrize(
+    ("ring", "crossings"),
+    [
+        ([(0, 0), (4, 0), (4, 4), (0, 4)], 0),
+        ([(0, 0), (4, 4), (4, 0), (0, 4)], 1),
+        # A star drawn in one go: each of its five lines crosses two others.
+        ([(np.sin(a), np.cos(a)) for a in np.arange(5) * 4 * np.pi / 5], 5),
+    ],
+    ids=["square", "bow", "pentagram"],
+)
+def test_how_often_a_ring_crosses_itself(ring, crossings):
+    assert _crossings(np.array(ring, float)) == crossings
+
+
+def test_a_solid_of_one_plane_can_be_rebuilt_again():
+    """The thickness that the planes do not tell goes along."""
+    ring = np.array([(-4, -4, 2), (4, -4, 2), (4, 4, 2), (-4, 4, 2)], float)
+    structure = structure_from_contours(1, "ROI", [ring], slab_thickness_mm=3.0)
+    solid = build_solid(structure)
+    again = solid.rebuilt(ends="flat").rebuilt(ends="half-slice")
+    assert again.volume_mm3 == pytest.approx(solid.volume_mm3) == pytest.approx(64 * 3)
+    assert again.slab_thickness_mm == 3.0

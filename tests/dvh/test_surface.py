@@ -256,3 +256,12 @@ def test_points_far_apart_need_no_lattice():
     found = straight().distance_mm(points)
     np.testing.assert_allclose(found[:10_500], straight().distance_mm(near), atol=1e-9)
     assert (found[10_500:] > 1e6).all()
+
+
+def test_beyond_a_solid_there_is_no_surface():
+    t = 2 * np.pi * np.arange(40) / 40
+    contours = [np.c_[4 * np.cos(t), 4 * np.sin(t), np.full(40, z)] for z in (0.0, 3.0, 6.0)]
+    solid = build_solid(structure_from_contours(1, "ROI", contours))
+    found = surface_of(solid, z_range_mm=(20.0, 30.0))
+    assert found.points_mm.shape == found.normals.shape == (0, 3)
+    assert found.step_mm == surface_of(solid).step_mm

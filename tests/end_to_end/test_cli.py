@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -14,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from cordgap.cli.main import run as entry_point
+from tests.end_to_end.conftest import regular
 
 PLANS = Path(__file__).parents[2] / "plans"
 NAMES = ("coverage-first", "cord-first", "ring")
@@ -27,48 +25,13 @@ VERBS = (
 COMMAND = Path(sys.executable).parent / ("cordgap.exe" if os.name == "nt" else "cordgap")
 
 
-class Outcome:
-    """Exit code and what was written to the two streams."""
-
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in out + err
-        assert "unexpected" not in err
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cordgap(monkeypatch, capsys):
-    """Run the entry point of the command in this process, with its error handling."""
-    root, pydicom_log = logging.getLogger(), logging.getLogger("pydicom")
-    handlers, levels = root.handlers[:], (root.level, pydicom_log.level)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cordgap", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            entry_point()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return Outcome(code, *capsys.readouterr())
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    pydicom_log.setLevel(levels[1])
-
-
 def process(*arguments, cwd=None):
     """Run the installed command as a process of its own."""
     done = subprocess.run(
         [COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, encoding="utf-8",
         timeout=120, check=False,
     )  # fmt: skip
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return regular(done.returncode, done.stdout, done.stderr)
 
 
 def expected(name):

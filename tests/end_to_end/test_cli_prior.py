@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from pydicom import dcmread
 
 from cordgap.case.transform import RigidTransform
-from cordgap.cli.main import run as entry_point
 from cordgap.export.plan import write_plan
 from cordgap.export.prior import write_prior
 from cordgap.phantom import PRIOR_FRAME_UID, prior_dose, spine_case
@@ -37,23 +35,6 @@ def written(tmp_path_factory):
     write_prior(case, prior_dose(case, transform=WAY), apart, transform=WAY, name="MOVED")
     write_prior(case, prior_dose(case, up_to_mm=0.0), apart, name="HALF")
     return folder, apart
-
-
-@pytest.fixture
-def cordgap(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cordgap", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            entry_point()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
 
 
 def separation(cordgap, folder, *options):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
 import sys
@@ -13,36 +12,10 @@ import pytest
 
 from cordgap.cli import common
 from cordgap.cli.common import PlanOptions
-from cordgap.cli.main import run as entry_point
 from cordgap.errors import OptionError
 from cordgap.report import files, write
 
 RING = Path(__file__).parents[2] / "plans" / "ring"
-
-
-@pytest.fixture
-def cordgap(monkeypatch, capsys):
-    """Run the entry point in this process; returns exit code, stdout and stderr."""
-    root, pydicom_log = logging.getLogger(), logging.getLogger("pydicom")
-    handlers, levels = root.handlers[:], (root.level, pydicom_log.level)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cordgap", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            entry_point()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        assert "fault of cordgap" not in err
-        return code, out, err
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    pydicom_log.setLevel(levels[1])
 
 
 @pytest.fixture

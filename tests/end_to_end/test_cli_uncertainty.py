@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from dataclasses import replace
 
 import jsonschema
 import numpy as np
 import pytest
 
-from cordgap.cli.main import run as entry_point
 from cordgap.export.plan import write_plan
 from cordgap.phantom import Epidural, Sampling, SpineDose, spine_case
 from cordgap.report.schema import load_schema
@@ -24,39 +21,6 @@ def lean(**how):
     case = spine_case(image=False, sampling=COARSE, **how)
     names = ("GTV", "SpinalCord", "ThecalSac", "SpinalCanal")
     return replace(case, structures=tuple(s for s in case.structures if s.roi_name in names))
-
-
-class Outcome:
-    """Exit code and what was written to the two streams."""
-
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in out + err
-        assert "unexpected" not in err
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cordgap(monkeypatch, capsys):
-    """Run the entry point of the command in this process, with its error handling."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cordgap", *map(str, arguments)])
-        code = 0
-        try:
-            entry_point()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return Outcome(code, *capsys.readouterr())
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture(scope="module")

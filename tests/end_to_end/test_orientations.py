@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from tests.dicom.builders import ORIENTATIONS
 
 from cordgap.analysis import analyze
 from cordgap.dicom.read import read_case
@@ -20,13 +21,8 @@ from cordgap.phantom import Epidural, SpineDose, spine_case
 from cordgap.report.axial import plot_axial, plot_levels
 from cordgap.report.figures import plot_map
 
-# Direction of a row and of a column of the stored image, in patient coordinates.
-POSITIONS = {
-    "HFS": (1, 0, 0, 0, 1, 0),
-    "HFP": (-1, 0, 0, 0, -1, 0),
-    "FFS": (-1, 0, 0, 0, 1, 0),
-    "FFP": (1, 0, 0, 0, -1, 0),
-}
+# Positions for which the stored samples are only flipped.
+POSITIONS = {name: ORIENTATIONS[name] for name in ("HFS", "HFP", "FFS", "FFP")}
 
 
 def turned(ds, position):

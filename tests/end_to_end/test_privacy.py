@@ -11,10 +11,8 @@ import base64
 import binascii
 import itertools
 import json
-import logging
 import re
 import shutil
-import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +21,6 @@ import pytest
 from pydicom import dcmread
 from pydicom.datadict import DicomDictionary, tag_for_keyword
 from pydicom.dataset import Dataset
-
-from cordgap.cli.main import run as entry_point
 
 PLANS = Path(__file__).parents[2] / "plans"
 CANARY, LABEL, FOLDER, OUT = "CNRY", "LBLQ", "FLDRQ", "OUTDIRQ"
@@ -156,28 +152,15 @@ def readable(data: bytes) -> str:
 
 
 @pytest.fixture
-def cordgap(monkeypatch, capsys, tmp_path):
-    """Run the command in this process; the last ``--out`` folder is read too."""
-    root, pydicom_log = logging.getLogger(), logging.getLogger("pydicom")
-    handlers, levels = root.handlers[:], (root.level, pydicom_log.level)
+def cordgap(cordgap):
+    """Run the command; the last ``--out`` folder is read too."""
 
     def call(*arguments):
         words = [str(a) for a in arguments]
         folder = Path(words[words.index("--out") + 1]) if "--out" in words else None
-        monkeypatch.setattr(sys, "argv", ["cordgap", *words])
-        monkeypatch.setenv("COLUMNS", "200")
-        code = 0
-        try:
-            entry_point()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return Ran(code, out, err, folder)
+        return Ran(*cordgap(*words), folder)
 
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    pydicom_log.setLevel(levels[1])
+    return call
 
 
 def assert_silent(ran, *, label=False):

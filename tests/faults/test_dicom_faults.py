@@ -17,6 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from tests.dicom.builders import ORIENTATIONS
 
 from cordgap.dicom import read_case
 from cordgap.dicom.overrides import Overrides
@@ -185,19 +186,6 @@ def test_files_without_preamble_are_read(build, tmp_path):
     assert case.prescription.dose_gy == 24.0
 
 
-# Direction cosines of rows and columns for the eight patient positions, and two that are not axial.
-ORIENTATIONS = {
-    "HFS": (1, 0, 0, 0, 1, 0),
-    "HFP": (-1, 0, 0, 0, -1, 0),
-    "FFS": (-1, 0, 0, 0, 1, 0),
-    "FFP": (1, 0, 0, 0, -1, 0),
-    "HFDR": (0, 1, 0, -1, 0, 0),
-    "HFDL": (0, -1, 0, 1, 0, 0),
-    "FFDR": (0, -1, 0, -1, 0, 0),
-    "FFDL": (0, 1, 0, 1, 0, 0),
-    "sagittal": (0, 1, 0, 0, 0, -1),
-    "coronal": (1, 0, 0, 0, 0, -1),
-}
 LOWER, STEP, SIZE = np.array([-20.0, -24.0, -18.0]), np.array([2.5, 3.0, 2.0]), [18, 17, 19]
 
 

@@ -6,24 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.dicom.builders import ORIENTATIONS
 
 from cordgap.dicom import read_case
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.solid import build_solid
 
-# Direction cosines of rows and columns: the eight patient positions, sagittal and coronal frames.
-ORIENTATIONS = {
-    "HFS": (1, 0, 0, 0, 1, 0),
-    "HFP": (-1, 0, 0, 0, -1, 0),
-    "FFS": (-1, 0, 0, 0, 1, 0),
-    "FFP": (1, 0, 0, 0, -1, 0),
-    "HFDR": (0, 1, 0, -1, 0, 0),
-    "HFDL": (0, -1, 0, 1, 0, 0),
-    "FFDR": (0, -1, 0, -1, 0, 0),
-    "FFDL": (0, 1, 0, 1, 0, 0),
-    "sagittal": (0, 1, 0, 0, 0, -1),
-    "coronal": (1, 0, 0, 0, 0, -1),
-}
 LOWER = np.array([-14.0, -17.0, -13.0])
 STEP = np.array([1.5, 2.25, 1.75])
 SIZE = np.array([21, 15, 17])

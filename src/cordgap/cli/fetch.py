@@ -70,15 +70,7 @@ def fetch(
     how = by or ("web" if place.is_url else "get")
     tally = archive.fetch(place, studies, inbox, how=how, listen=(host, port))
     if json:
-        common.emit(
-            network.transfer_document(
-                "fetch",
-                stored=tally.stored,
-                repeated=tally.repeated,
-                refused=dict(tally.refused),
-                studies=len(tally.studies),
-            )
-        )
+        common.emit(network.transfer_document("fetch", **network.arrived(tally)))
     else:
         print(
             f"{tally.stored} object(s) of {len(tally.studies)} of {len(studies)} study(ies) "

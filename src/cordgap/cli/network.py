@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cordgap.network.desk import Desk, Outcome
     from cordgap.network.exports import Folder
     from cordgap.network.inbox import Inbox
+    from cordgap.network.receive import Tally
 
 AetOption = Annotated[str, typer.Option("--aet", metavar="AET", help="Our DICOM name.")]
 TlsOption = Annotated[bool, typer.Option("--tls", help="Encrypt; see --cert, --key, --ca.")]
@@ -90,6 +91,16 @@ def transfer_document(verb: str, **values: Any) -> dict[str, Any]:
     empty = {"stored": 0, "repeated": 0, "sent": 0, "refused": {}, "studies": 0, "analyses": None}
     head = {"schema": "cordgap.transfer/1", "cordgap_version": __version__, "verb": verb}
     return head | empty | values
+
+
+def arrived(tally: Tally) -> dict[str, Any]:
+    """Return what a transfer document says of objects that came."""
+    return {
+        "stored": tally.stored,
+        "repeated": tally.repeated,
+        "refused": dict(tally.refused),
+        "studies": len(tally.studies),
+    }
 
 
 def refused_words(refused: dict[str, int]) -> str:

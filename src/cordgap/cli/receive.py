@@ -120,14 +120,7 @@ def receive(
             analyses = report.document(desk, source)
     if json:
         common.emit(
-            network.transfer_document(
-                "receive",
-                stored=tally.stored,
-                repeated=tally.repeated,
-                refused=dict(tally.refused),
-                studies=len(tally.studies),
-                analyses=analyses,
-            )
+            network.transfer_document("receive", **network.arrived(tally), analyses=analyses)
         )
     else:
         print(

@@ -116,10 +116,15 @@ class DVH:
 
     def resample(self, step_gy: float = 0.1) -> tuple[FloatArray, FloatArray]:
         """Return dose edges from 0 in steps of ``step_gy`` and the cumulative volume there."""
-        top = float(self.dose_gy[-1]) if self.dose_gy.size else 0.0
-        edges = np.arange(int(np.ceil(top / step_gy)) + 2, dtype=np.float64) * step_gy
+        edges = dose_edges_gy(self.dose_gy, step_gy)
         volumes = np.interp(edges, self.dose_gy, self.volume_cc, left=self.volume_cc[0], right=0.0)
         return edges, volumes
+
+
+def dose_edges_gy(dose_gy: FloatArray, step_gy: float) -> FloatArray:
+    """Return dose edges from 0 in even steps to beyond the last of ascending doses."""
+    top = float(dose_gy[-1]) if dose_gy.size else 0.0
+    return np.arange(int(np.ceil(top / step_gy)) + 2, dtype=np.float64) * step_gy
 
 
 def empty_dvh(total_volume_cc: float) -> DVH:

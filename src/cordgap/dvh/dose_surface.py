@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cordgap.case.grid import DoseGrid
-from cordgap.dvh.curve import COVERED_FRACTION
+from cordgap.dvh.curve import COVERED_FRACTION, dose_edges_gy
 from cordgap.dvh.integrate import held_z_mm
 from cordgap.dvh.planes import inside_rings
 from cordgap.dvh.solid import Solid
@@ -92,8 +92,7 @@ class DoseSurface:
 
     def resample(self, step_gy: float = 0.1) -> tuple[FloatArray, FloatArray]:
         """Return dose edges from 0 in steps of ``step_gy``, and the area at or above each."""
-        top = float(self.dose_gy[-1]) if self.dose_gy.size else 0.0
-        edges = np.arange(int(np.ceil(top / step_gy)) + 2, dtype=np.float64) * step_gy
+        edges = dose_edges_gy(self.dose_gy, step_gy)
         above = np.r_[np.cumsum(self.area_cm2[::-1])[::-1], 0.0]
         return edges, above[np.searchsorted(self.dose_gy, edges, side="left")]
 

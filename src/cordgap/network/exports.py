@@ -2,6 +2,11 @@
 
 Files are told apart by what they are and refer to, not by where they lie: a planning system may
 export into one folder, or into one a patient, a plan or a series.
+
+``dicom/inventory.py`` answers another question of a tree that nobody writes to: there each total of
+doses is a plan of its own, copies are told apart by place, and what cannot be read is counted. Here
+all doses of a plan wait for each other, and a damaged file holds its plan back, as it may be half
+written.
 """
 
 from __future__ import annotations

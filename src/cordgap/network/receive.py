@@ -34,7 +34,6 @@ class Tally:
     stored: int = 0
     repeated: int = 0
     refused: dict[str, int] = field(default_factory=dict)
-    associations: int = 0
     rejected: int = 0
     aborted: int = 0
     studies: set[str] = field(default_factory=set)
@@ -124,7 +123,7 @@ def receiving(
     tally = Tally()
     handlers = [
         (evt.EVT_C_STORE, lambda event: keep(event, inbox, tally)),
-        (evt.EVT_ESTABLISHED, lambda _event: tally.count("associations")),
+        (evt.EVT_ESTABLISHED, lambda _event: tally.touch()),
         (evt.EVT_REJECTED, lambda _event: tally.count("rejected")),
         (evt.EVT_ABORTED, lambda _event: tally.count("aborted")),
         (evt.EVT_PDU_RECV, lambda _event: tally.touch()),
