@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Surface:
 
     @cached_property
     def _box_mm(self) -> tuple[FloatArray, FloatArray]:
-        return self.points_mm.min(axis=0), self.points_mm.max(axis=0)
+        return corners_of(self.points_mm)
 
     def distance_mm(self, points: FloatArray, *, limit_mm: float = np.inf) -> FloatArray:
         """Signed distance of points (n, 3) to the surface: negative inside.
@@ -101,11 +101,11 @@ class Surface:
         """Signed distances: exact near the surface, trilinear on a lattice far outside of it."""
         if not len(points):
             return np.zeros(0)
-        origin = points.min(axis=0)
+        origin = corners_of(points)[0]
         share = (points - origin) / _NODES_MM
         cell = share.astype(np.intp)
         share -= cell
-        shape = cell.max(axis=0) + 2
+        shape = corners_of(cell)[1] + 2
         if np.prod(shape, dtype=np.float64) > _MOST_NODES:
             return self.nearest(points, limit_mm=limit_mm)[0]
         corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
@@ -121,10 +121,11 @@ class Surface:
         there = self.nearest(origin + _NODES_MM * places, limit_mm=limit_mm + 2 * _NODES_MM)[0]
         nodes[at] = np.clip(there, -_NOWHERE_MM, _NOWHERE_MM)
         distance, lowest = np.zeros(len(points)), np.full(len(points), np.inf)
-        for corner, step in zip(corners, steps, strict=True):
+        x, y, z = ((1.0 - part, part) for part in np.ascontiguousarray(share.T))
+        for (i, j, k), step in zip(corners, steps, strict=True):
             value = nodes[first + step]
             np.minimum(lowest, value, out=lowest)
-            distance += np.where(corner, share, 1.0 - share).prod(axis=1) * value
+            distance += x[i] * y[j] * z[k] * value
         distance[distance > limit_mm] = np.inf
         near = np.flatnonzero(lowest < _FAR_MM)
         distance[near] = self.nearest(points[near], limit_mm=limit_mm)[0]
@@ -242,6 +243,11 @@ def _fill(rings: list[FloatArray], covered: list[FloatArray], step_mm: float) ->
     row, column = np.nonzero(inside & ~lattice_inside(covered, x, y) if covered else inside)
     points: FloatArray = np.c_[x[column], y[row]]
     return points
+
+
+def corners_of(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Lowest and highest of points (n, d): axis by axis, which is several times faster."""
+    return np.array([at.min() for at in points.T]), np.array([at.max() for at in points.T])
 
 
 def in_box(points: FloatArray, lower: FloatArray, upper: FloatArray) -> BoolArray:

@@ -16,7 +16,7 @@ from cordgap.case.case import Case
 from cordgap.case.structure import Structure
 from cordgap.dvh.planes import inside_rings
 from cordgap.dvh.solid import Solid, build_solid
-from cordgap.dvh.surface import contains, search_tree, surface_of
+from cordgap.dvh.surface import contains, corners_of, search_tree, surface_of
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.gap import centroid_mm, measure_gap, ray_hits
 
@@ -227,13 +227,14 @@ def _farthest_mm(tree: cKDTree, points: FloatArray) -> float:
     One point of each cube of a millimetre is asked first: neighbours cannot be farther than it by
     more than the diagonal, so that most are out of the question.
     """
-    cube = np.floor(points - points.min(axis=0)).astype(np.intp)
-    _, first, which = np.unique(
-        np.ravel_multi_index(tuple(cube.T), tuple(cube.max(axis=0) + 1)),
-        return_index=True,
-        return_inverse=True,
-    )
-    some = np.asarray(tree.query(points[first])[0], dtype=np.float64)
+    cube = np.floor(points - corners_of(points)[0]).astype(np.intp)
+    shape = tuple(corners_of(cube)[1] + 1)
+    which = np.ravel_multi_index(tuple(cube.T), shape)
+    one_of = np.full(int(np.prod(shape)), -1, dtype=np.intp)
+    one_of[which] = np.arange(len(points))
+    asked = np.flatnonzero(one_of >= 0)
+    some = np.full(one_of.size, -np.inf)
+    some[asked] = tree.query(points[one_of[asked]])[0]
     perhaps = some[which] >= some.max() - np.sqrt(3.0)
     return float(np.max(tree.query(points[perhaps])[0]))
 

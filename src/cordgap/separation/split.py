@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cordgap.dvh.surface import corners_of
 from cordgap.errors import Finding
 from cordgap.separation.anatomy import Anatomy
 
@@ -19,8 +20,10 @@ def split_finding(anatomy: Anatomy, required_mm: float) -> Finding | None:
     keep = cells.keep(required_mm)
     if keep.all():
         return None
-    before = pieces_mm3(cells.points_mm, cells.volume_mm3)
     after = pieces_mm3(cells.points_mm[keep], cells.volume_mm3[keep])
+    if len(after) <= 1:
+        return None
+    before = pieces_mm3(cells.points_mm, cells.volume_mm3)
     if len(after) <= len(before):
         return None
     shown = ", ".join(f"{v / 1000:.1f}" for v in sorted(after, reverse=True))
@@ -41,9 +44,9 @@ def pieces_mm3(points_mm: NDArray[np.float64], volume_mm3: NDArray[np.float64]) 
 
     if not len(points_mm):
         return []
-    index = np.floor((points_mm - points_mm.min(axis=0)) / _VOXEL_MM).astype(np.int64) + 1
+    index = np.floor((points_mm - corners_of(points_mm)[0]) / _VOXEL_MM).astype(np.int64) + 1
     # One number a voxel, with a free layer around, so that a neighbour is a fixed step away.
-    size = index.max(axis=0) + 2
+    size = corners_of(index)[1] + 2
     steps = np.array([size[1] * size[2], size[2], 1])
     place = index @ steps
     there = np.zeros(int(np.prod(size)), dtype=bool)
