@@ -9,7 +9,7 @@ endif
 PY := $(BIN)/python
 OUT ?= cordgap-report
 
-.PHONY: demo test test-fast coverage mutants lint bench bench-guard fuzz docs pictures dist test-minimum checksums licences clean
+.PHONY: demo test test-fast coverage mutants lint bench bench-guard validation fuzz docs pictures dist test-minimum checksums licences clean
 
 # The package alone; remade when its description changes.
 $(VENV)/.installed: pyproject.toml
@@ -91,6 +91,10 @@ fuzz: $(VENV)/.installed-dev
 # Accuracy and speed ratios on a small set against recorded limits.
 bench-guard: $(VENV)/.installed-dev
 	$(PY) benchmarks/guard.py
+
+# Every table of docs/validation.md anew; ten minutes on an idle machine.
+validation: $(VENV)/.installed-dev
+	$(PY) benchmarks/validation.py
 
 $(VENV)/.installed-release: $(VENV)/.installed
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[release]'
