@@ -288,6 +288,9 @@ def _connect(path: Path, read_only: bool) -> Any:
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
+        if not read_only:
+            # What was written is kept in memory until a checkpoint: by default 16 MB of it.
+            config["checkpoint_threshold"] = "1MB"
         return duckdb.connect(str(path), read_only=read_only, config=config)
     except Exception as error:
         raise _explained(path, error) from error

@@ -32,6 +32,7 @@ _NOWHERE_MM = 1e6
 # A lattice around points that are farther apart than this would be mostly empty.
 _MOST_NODES = 5_000_000
 _MANY_POINTS = 20_000
+_WORTH_THREADS = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class Surface:
         index[close] = self.tree.query(
             points[close],
             distance_upper_bound=reach,
-            workers=_threads() if len(points) > _MANY_POINTS else 1,
+            workers=_threads() if len(points) > _WORTH_THREADS else 1,
         )[1]
         hit = index < len(self.points_mm)
         along = points[hit] - self.points_mm[index[hit]]
