@@ -29,8 +29,6 @@ ALL_SEXTANTS = (True,) * len(SEXTANTS)
 # Cell edge of ordinary targets; larger targets take cells that keep their number near MAX_CELLS.
 CELL_MM = 0.5
 MAX_CELLS = 400_000
-# Without a dose cells only add up to volumes: within 0.5 % of those from cells of 0.25 mm.
-CELL_WITHOUT_DOSE_MM = 0.6
 _REFINEMENTS = 3
 
 
@@ -167,8 +165,6 @@ def sample_target(
         block = dose.crop(lower, upper, pad=1)
         geometry, values = block.geometry, block.values
     size = cell_size_mm(target.volume_mm3)
-    if dose is None:
-        size = max(size, CELL_WITHOUT_DOSE_MM)
     for _ in range(_REFINEMENTS):
         parts = [
             cut(hold_caps(s, target, geometry), geometry, values, max_length_mm=size)
