@@ -47,7 +47,8 @@ coverage: $(VENV)/.installed-dev
 	rm -rf build/coverage
 	mkdir -p build/coverage
 	$(PY) -m coverage run -m pytest -q -m "not slow" $(COVERED)
-	$(PY) -m coverage run -m pytest -q tests/test_comparison.py
+	$(PY) -m coverage run -m pytest -q tests/test_comparison.py tests/selftest/test_selftest.py \
+	  -k "test_comparison or tables or line_ends"
 	NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -q tests/dvh/test_loops.py \
 	  "tests/separation/test_displaced.py::test_every_way_gives_what_all_points_give[python-True]"
 	$(PY) -m coverage combine -q
