@@ -68,8 +68,7 @@ def inside_rings(rings: Sequence[FloatArray], points: FloatArray) -> NDArray[np.
     for ring in rings:
         a, b = ring, np.roll(ring, -1, axis=0)
         # Each edge is met by a run of the points sorted by y; a few edges at a time bound memory.
-        low = np.searchsorted(y, np.minimum(a[:, 1], b[:, 1]), side="left")
-        n = np.searchsorted(y, np.maximum(a[:, 1], b[:, 1]), side="left") - low
+        low, n = _runs_met(a, b, y)
         bounds = np.flatnonzero(np.diff(np.cumsum(n) // _TESTS_AT_ONCE, prepend=-1))
         for first, last in zip(bounds, np.r_[bounds[1:], len(n)], strict=True):
             part = slice(int(first), int(last))
@@ -84,6 +83,15 @@ def inside_rings(rings: Sequence[FloatArray], points: FloatArray) -> NDArray[np.
     return inside
 
 
+def _runs_met(a: FloatArray, b: FloatArray, y: FloatArray) -> tuple[IntArray, IntArray]:
+    """First, and how many, of ascending ``y`` each edge from ``a`` to ``b`` meets.
+
+    The lower end belongs to an edge and the upper does not, so that each vertex counts once.
+    """
+    low = np.searchsorted(y, np.minimum(a[:, 1], b[:, 1]), side="left")
+    return low, np.searchsorted(y, np.maximum(a[:, 1], b[:, 1]), side="left") - low
+
+
 def lattice_inside(
     rings: Sequence[FloatArray], x_mm: FloatArray, y_mm: FloatArray
 ) -> NDArray[np.bool_]:
@@ -94,8 +102,7 @@ def lattice_inside(
     flips = np.zeros((y_mm.size, x_mm.size + 1), dtype=np.int32)
     for ring in rings:
         a, b = ring, np.roll(ring, -1, axis=0)
-        low = np.searchsorted(y_mm, np.minimum(a[:, 1], b[:, 1]), side="left")
-        n = np.searchsorted(y_mm, np.maximum(a[:, 1], b[:, 1]), side="left") - low
+        low, n = _runs_met(a, b, y_mm)
         edge = np.repeat(np.arange(n.size), n)
         row = low[edge] + np.arange(edge.size) - np.repeat(np.cumsum(n) - n, n)
         slope = (b[edge, 0] - a[edge, 0]) / (b[edge, 1] - a[edge, 1])

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cordgap.case.grid import DoseGrid
 from cordgap.dvh.solid import Solid
-from cordgap.dvh.surface import Surface
+from cordgap.dvh.surface import Surface, in_box
 from cordgap.separation.recession import POINT_MM, cord_lattice, hottest, read_dose
 
 FloatArray = NDArray[np.float64]
@@ -73,7 +73,7 @@ def read_cord(
     """Read the dose of the cord near a target; None where the dose grid holds none of it."""
     points = cord_lattice(cord, target)
     lower, upper = dose.geometry.lower_mm, dose.geometry.upper_mm
-    points = points[((points >= lower) & (points <= upper)).all(axis=1)]
+    points = points[in_box(points, lower, upper)]
     if not len(points) or min(dose.geometry.shape) < 2:
         return None
     block = dose.crop(points.min(axis=0), points.max(axis=0), pad=2)
