@@ -24,15 +24,18 @@ NUMPY_S_PER_PIECE = 2.0e-7
 _VECTOR, _LINE = "float64[::1]", "Array(float64, 1, 'C', True)"
 _INDEX = "Array(intp, 1, 'C', True)"
 _TABLE = "Array(float64, 2, 'C', True)"
-_STACK = "Array(float64, 3, 'C', True)"
 _SIGNATURES = {
     "polar_profiles": (
         f"Tuple((float64[:,::1],float64[:,::1],{_VECTOR},boolean[::1]))"
         f"({_TABLE},{_INDEX},{_INDEX},{_TABLE})"
     ),
-    "loft_vertices": f"float64[:,:,::1]({_INDEX},{_LINE},{_LINE},{','.join([_TABLE] * 5)})",
-    "strips_of": (f"Tuple((float64[:,::1],intp[::1]))({_LINE},{_LINE},float64,float64,{_LINE})"),
-    "spans_of": (f"float64[:,::1]({_STACK},{_INDEX},{','.join([_LINE] * 6)},{_INDEX})"),
+    "loft_vertices": (
+        f"float64[:,::1]({_INDEX},{_INDEX},{_LINE},{_LINE},{','.join([_TABLE] * 3)})"
+    ),
+    "strips_of": f"Tuple((float64[:,::1],intp[::1]))({_TABLE},{_INDEX},float64,float64,{_LINE})",
+    "spans_of": (
+        f"float64[:,::1]({_TABLE},{','.join([_INDEX] * 3)},boolean,{','.join([_LINE] * 6)},{_INDEX})"
+    ),
     "add_spans": (
         f"void({','.join([_LINE] * 15)},int64,int64,float64,float64,{_VECTOR},{_VECTOR},{_VECTOR})"
     ),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.dvh.compiled import Kernels
-from cordgap.dvh.lofts import Section
+from cordgap.dvh.sections import Section
 from cordgap.dvh.solid import Solid
 
 FloatArray = NDArray[np.float64]
@@ -84,33 +84,22 @@ def scan(solid: Solid, pitch_mm: float) -> Iterator[Spans]:
     """
     count = 0
     for section in sections(solid, pitch_mm, pitch_mm):
-        k = section.z_mm.size
-        own = np.broadcast_to(section.starts, (k, *section.starts.shape[1:]))
-        apart = replace(section, starts=own)
-        low, extent = _along_y(apart)
-        yield _spans(apart, *even_strips(low, extent, pitch_mm, count), None)
-        count += k
+        apart = section.apart()
+        yield _spans(apart, *even_strips(*apart.along_y(), pitch_mm, count), None)
+        count += apart.z_mm.size
 
 
 def _parts(section: Section, pitch_mm: float) -> Iterator[Section]:
     # A first and a last line, and two crossings of each between; contours of more rings have more.
-    y = section.starts[..., 1]
-    per_slice = y.shape[1] + 2.0 * float((y.max(axis=1) - y.min(axis=1)).max()) / pitch_mm
+    met = section.sizes + 2.0 / pitch_mm * section.along_y()[1]
+    k = section.z_mm.size
     # The lean of the surface is read off neighbouring sub-slices: take some together.
-    step = max(8, int(_AT_ONCE / per_slice))
-    if step >= section.z_mm.size:
+    step = max(8, int(_AT_ONCE / float(met.max())))
+    if step >= k:
         yield section
         return
-    for first in range(0, section.z_mm.size, step):
-        rows = slice(first, first + step)
-        shared = section.starts.shape[0] == 1
-        yield Section(
-            section.z_mm[rows],
-            section.thickness_mm[rows],
-            section.area_mm2[rows],
-            section.starts if shared else section.starts[rows],
-            section.after,
-        )
+    for begin in range(0, k, step):
+        yield section.part(begin, min(begin + step, k))
 
 
 def scan_section(
@@ -136,14 +125,7 @@ def scan_section(
     Spans
         Scaled so that each sub-slice has its exact area: one occupancy for volume and for dose.
     """
-    low, extent = _along_y(section)
-    return _spans(section, *strips(low, extent, pitch_mm, rows_mm, kernels), kernels)
-
-
-def _along_y(section: Section) -> tuple[FloatArray, FloatArray]:
-    """Lowest y, and extent along y, of each outline."""
-    y = section.starts[..., 1]
-    return y.min(axis=1), np.ptp(y, axis=1)
+    return _spans(section, *strips(section, pitch_mm, rows_mm, kernels), kernels)
 
 
 def _spans(
@@ -154,55 +136,53 @@ def _spans(
     first_line: IntArray,
     kernels: Kernels | None,
 ) -> Spans:
-    """Cut sub-slices at lines that are given, see :func:`strips`."""
-    k, m = section.z_mm.size, section.starts.shape[1]
-    shared = section.starts.shape[0] == 1
+    """Cut sub-slices at lines that are given for each outline, see :func:`strips`."""
+    k = section.z_mm.size
     if kernels is not None:
         return Spans(
             *kernels.spans_of(
-                np.ascontiguousarray(section.starts), section.after, section.z_mm,
-                section.thickness_mm, section.area_mm2, line_y, heights, weights, first_line,
+                section.points_mm, section.after, section.first, section.outline, section.rising,
+                section.z_mm, section.thickness_mm, section.area_mm2, line_y, heights, weights,
+                first_line,
             )
         )  # fmt: skip
-    # Crossings: edge j of sub-slice i meets the lines from its lower to its upper end. One outline
-    # after the other, on a line of its own.
-    ya = section.starts[..., 1]
-    low, extent = _along_y(section)
-    apart = (float(extent.max()) + 1.0) * np.arange(low.size)
+    # Crossings: each edge meets the lines from its lower to its upper end. One outline after the
+    # other, on a line of its own.
+    xs, ys = np.ascontiguousarray(section.points_mm.T)
+    low, extent = section.along_y()
+    apart = (float(extent.max()) + 1.0) * np.arange(low.size) - low
     which_line = np.repeat(np.arange(low.size), np.diff(first_line))
-    line_a = np.searchsorted(line_y + (apart - low)[which_line], ya + (apart - low)[:, None])
-    line_b = line_a[:, section.after]
-    n_lines = np.abs(line_b - line_a)
-    if shared:
-        line_a, line_b, n_lines = (np.broadcast_to(v, (k, m)) for v in (line_a, line_b, n_lines))
-    n_lines = n_lines.ravel()
-    crossed = np.flatnonzero(n_lines)
-    n_lines = n_lines[crossed]
-    edge = np.repeat(crossed, n_lines)
+    which_vertex = np.repeat(np.arange(low.size), section.sizes)
+    line_a = np.searchsorted(line_y + apart[which_line], ys + apart[which_vertex])
+    line_b = line_a[section.after]
+    # Each sub-slice has the edges of its outline.
+    size = section.sizes[section.outline]
+    before = np.cumsum(size) - size
+    start = np.arange(size.sum()) + np.repeat(section.first[section.outline] - before, size)
+    which = np.repeat(np.arange(k), size)
+    n_lines = np.abs(line_b - line_a)[start]
+    edge = np.repeat(np.arange(start.size), n_lines)
     rank = np.arange(edge.size) - np.repeat(np.cumsum(n_lines) - n_lines, n_lines)
-    line = np.minimum(line_a, line_b).ravel()[edge] + rank
-    which = edge // m
-    first = which * m
-    at = edge - first if shared else edge
-    to = section.after[edge - first]
-    if not shared:
-        to += first
+    which, start = which[edge], start[edge]
+    to = section.after[start]
+    line = np.minimum(line_a, line_b)[start] + rank
     y = line_y[line]
-    starts = section.starts.reshape(-1, 2)
-    y0, y1, x0, x1 = starts[at, 1], starts[to, 1], starts[at, 0], starts[to, 0]
-    lean_y = (x1 - x0) / (y1 - y0)
-    x = x0 + (y - y0) * lean_y
-    if shared or k == 1:
-        lean_z = np.zeros(x.size)
-    else:
+    lean_y = (xs[to] - xs[start]) / (ys[to] - ys[start])
+    x = xs[start] + (y - ys[start]) * lean_y
+    if section.rising and k > 1:
         # The start of an edge moves from the sub-slice below to the one above.
         below, above = np.maximum(which - 1, 0), np.minimum(which + 1, k - 1)
-        moved = starts[edge + (above - which) * m] - starts[edge + (below - which) * m]
+        at = start - section.first[which]
+        lower, upper = section.first[below] + at, section.first[above] + at
+        moved_x, moved_y = xs[upper] - xs[lower], ys[upper] - ys[lower]
         rise = section.z_mm[above] - section.z_mm[below]
-        lean_z = (moved[:, 0] - moved[:, 1] * lean_y) / rise
+        lean_z = (moved_x - moved_y * lean_y) / rise
+    else:
+        lean_z = np.zeros(x.size)
     # Sort by sub-slice, line and x at once: one number that orders all three.
     left, width = (float(x.min()), float(np.ptp(x)) + 1.0) if x.size else (0.0, 1.0)
-    key = line + float(first_line[-1] + 1) * which if shared else line + 0.0
+    of_each = np.diff(first_line)[section.outline]
+    key = line + (np.cumsum(of_each) - of_each - first_line[section.outline])[which]
     order = np.argsort(key * width + (x - left), kind="stable")
     enters, leaves = order[0::2], order[1::2]
     x_in, x_out, which = x[enters], x[leaves], which[enters]
@@ -230,32 +210,36 @@ def _spans(
 
 
 def strips(
-    low_mm: FloatArray,
-    extent_mm: FloatArray,
+    section: Section,
     pitch_mm: float,
     rows_mm: FloatArray | None,
     kernels: Kernels | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
-    """Cut extents along y into strips.
+    """Cut the outlines of a section into strips along y.
 
     Parameters
     ----------
-    low_mm, extent_mm : ndarray of shape (k,)
+    section : Section
+    pitch_mm : float
+        Height of the strips where they are highest.
     rows_mm : ndarray, optional
         Where strips must end, ascending.
 
     Returns
     -------
     middles, heights, weights : ndarray of shape (n,)
-        Scanlines and heights of the strips around them, of one extent after the other; the weight
+        Scanlines and heights of the strips around them, of one outline after the other; the weight
         times the length of the scanline is the area of the strip, where the outline is an ellipse.
-    first : ndarray of shape (k + 1,)
-        Where those of each extent begin.
+    first : ndarray of shape (o + 1,)
+        Where those of each outline begin.
     """
     if kernels is not None:
         rows = np.empty(0) if rows_mm is None else rows_mm
-        found, first = kernels.strips_of(low_mm, extent_mm, float(LEAST_STRIPS), pitch_mm, rows)
+        found, first = kernels.strips_of(
+            section.points_mm, section.first, float(LEAST_STRIPS), pitch_mm, rows
+        )
         return *found, first
+    low_mm, extent_mm = section.along_y()
     wanted = np.maximum(LEAST_STRIPS, (0.5 * np.pi / pitch_mm) * extent_mm)
     ends = np.zeros((low_mm.size, 2))
     if rows_mm is not None:

@@ -15,48 +15,54 @@ IntArray = NDArray[np.intp]
 
 
 def loft_vertices(
-    which: IntArray,
+    lower: IntArray,
+    upper: IntArray,
     share: FloatArray,
     shaped: FloatArray,
     directions: FloatArray,
-    centre0_mm: FloatArray,
-    centre1_mm: FloatArray,
-    squared0_mm2: FloatArray,
-    squared1_mm2: FloatArray,
+    centre_mm: FloatArray,
+    squared_mm2: FloatArray,
 ) -> FloatArray:
-    """Vertices (k, n_angles, 2) of cross-sections of lofts: ``vertices_of`` in one loop."""
+    """Vertices (k * n_angles, 2) of cross-sections: ``Lofts.vertices`` in one loop."""
     m = directions.shape[0]
-    out = np.empty((which.size, m, 2))
-    for i in range(which.size):
-        n = which[i]
-        x = centre0_mm[n, 0] + share[i] * (centre1_mm[n, 0] - centre0_mm[n, 0])
-        y = centre0_mm[n, 1] + share[i] * (centre1_mm[n, 1] - centre0_mm[n, 1])
+    out = np.empty((lower.size * m, 2))
+    at = 0
+    for i in range(lower.size):
+        a, b = lower[i], upper[i]
+        x = centre_mm[a, 0] + share[i] * (centre_mm[b, 0] - centre_mm[a, 0])
+        y = centre_mm[a, 1] + share[i] * (centre_mm[b, 1] - centre_mm[a, 1])
         for j in range(m):
-            q = squared0_mm2[n, j] + shaped[i] * (squared1_mm2[n, j] - squared0_mm2[n, j])
+            q = squared_mm2[a, j] + shaped[i] * (squared_mm2[b, j] - squared_mm2[a, j])
             radius = np.sqrt(max(q, 0.0))
-            out[i, j, 0] = radius * directions[j, 0] + x
-            out[i, j, 1] = radius * directions[j, 1] + y
+            out[at, 0] = radius * directions[j, 0] + x
+            out[at, 1] = radius * directions[j, 1] + y
+            at += 1
     return out
 
 
 def strips_of(
-    low_mm: FloatArray, extent_mm: FloatArray, least: float, pitch_mm: float, rows_mm: FloatArray
+    points_mm: FloatArray, starts: IntArray, least: float, pitch_mm: float, rows_mm: FloatArray
 ) -> tuple[FloatArray, IntArray]:
-    """Cut extents along y into strips: ``strips`` in one loop.
+    """Cut outlines into strips along y: ``strips`` in one loop.
+
+    ``starts`` says where the points of each outline begin.
 
     Returns
     -------
     ndarray of shape (3, n)
         Middles, heights and weights.
     ndarray of shape (k + 1,)
-        Where those of each extent begin.
+        Where those of each outline begin.
     """
-    k, r = low_mm.size, rows_mm.size
+    k, r = starts.size - 1, rows_mm.size
     first = np.zeros(k + 1, np.intp)
     out = np.empty((3, 64))
     done = 0
     for i in range(k):
-        low, extent = low_mm[i], extent_mm[i]
+        low = high = points_mm[starts[i], 1]
+        for j in range(starts[i] + 1, starts[i + 1]):
+            low, high = min(low, points_mm[j, 1]), max(high, points_mm[j, 1])
+        extent = high - low
         wanted = max(least, (0.5 * np.pi / pitch_mm) * extent) * (2 / np.pi)
         begin = 0.0
         for j in range(r + 1):
@@ -92,8 +98,11 @@ def strips_of(
 
 
 def spans_of(
-    starts: FloatArray,
+    points_mm: FloatArray,
     after: IntArray,
+    starts: IntArray,
+    outline: IntArray,
+    rising: bool,
     z_mm: FloatArray,
     thickness_mm: FloatArray,
     area_mm2: FloatArray,
@@ -104,62 +113,69 @@ def spans_of(
 ) -> FloatArray:
     """Cut sub-slices into spans: ``scan_section`` in one loop.
 
+    ``starts`` says where the points of each outline begin, ``first_line`` where its lines do.
+
     Returns
     -------
     ndarray of shape (11, n)
         x0, x1, y, z, area, dy, dz, and the leans in y at both ends and in z at both ends.
     """
-    k, m = z_mm.size, starts.shape[1]
-    shared = starts.shape[0] == 1
-    # Count the crossings: edge j of sub-slice i meets the lines from line_of[i, j] to the one of
-    # the vertex where it ends.
-    line_of = np.empty((k, m), np.int32)
-    total = most = 0
-    for i in range(k):
-        s = 0 if shared else i
+    k, outlines = z_mm.size, starts.size - 1
+    # Count the crossings: an edge meets the lines from that of its start to that of its end.
+    line_of = np.empty(after.size, np.int32)
+    crossings = np.zeros(outlines, np.int64)
+    most = 0
+    for s in range(outlines):
         line, last = first_line[s], first_line[s + 1]
         most = max(most, last - line)
-        for j in range(m):
+        for j in range(starts[s], starts[s + 1]):
             # The line of a vertex is near that of the last one.
-            y = starts[s, j, 1]
+            y = points_mm[j, 1]
             while line < last and line_y[line] < y:
                 line += 1
             while line > first_line[s] and line_y[line - 1] >= y:
                 line -= 1
-            line_of[i, j] = line - first_line[s]
-        for j in range(m):
-            total += abs(line_of[i, after[j]] - line_of[i, j])
+            line_of[j] = line - first_line[s]
+        for j in range(starts[s], starts[s + 1]):
+            crossings[s] += abs(line_of[after[j]] - line_of[j])
+    total = most_crossings = 0
+    for i in range(k):
+        total += crossings[outline[i]]
+        most_crossings = max(most_crossings, crossings[outline[i]])
     out = np.empty((11, total // 2))
     count = np.empty(most + 1, np.int64)
     room = np.empty(most + 1, np.int64)
-    x, lean_y, lean_z = np.empty(total), np.empty(total), np.empty(total)
+    x = np.empty(most_crossings)
+    lean_y, lean_z = np.empty(most_crossings), np.empty(most_crossings)
     done = 0
     for i in range(k):
-        s = 0 if shared else i
+        s = outline[i]
         begin = first_line[s]
         n_lines = first_line[s + 1] - begin
         below, above = max(i - 1, 0), min(i + 1, k - 1)
         rise = z_mm[above] - z_mm[below]
+        to_below = starts[outline[below]] - starts[s]
+        to_above = starts[outline[above]] - starts[s]
         # Sort crossings by line: count, make room, fill in order of x.
-        count[:] = 0
-        for j in range(m):
-            a, b = line_of[i, j], line_of[i, after[j]]
+        count[: n_lines + 1] = 0
+        for j in range(starts[s], starts[s + 1]):
+            a, b = line_of[j], line_of[after[j]]
             for line in range(min(a, b), max(a, b)):
                 count[line + 1] += 1
         for line in range(n_lines):
             count[line + 1] += count[line]
-        room[:] = count
-        for j in range(m):
-            a, b = line_of[i, j], line_of[i, after[j]]
+        room[: n_lines + 1] = count[: n_lines + 1]
+        for j in range(starts[s], starts[s + 1]):
+            a, b = line_of[j], line_of[after[j]]
             if a == b:
                 continue
-            x0, y0 = starts[s, j, 0], starts[s, j, 1]
-            x1, y1 = starts[s, after[j], 0], starts[s, after[j], 1]
+            x0, y0 = points_mm[j, 0], points_mm[j, 1]
+            x1, y1 = points_mm[after[j], 0], points_mm[after[j], 1]
             lean = (x1 - x0) / (y1 - y0)
             up = 0.0
-            if not shared and k > 1:
-                moved_x = starts[above, j, 0] - starts[below, j, 0]
-                moved_y = starts[above, j, 1] - starts[below, j, 1]
+            if rising and k > 1:
+                moved_x = points_mm[j + to_above, 0] - points_mm[j + to_below, 0]
+                moved_y = points_mm[j + to_above, 1] - points_mm[j + to_below, 1]
                 up = (moved_x - moved_y * lean) / rise
             for line in range(min(a, b), max(a, b)):
                 at = x0 + (line_y[begin + line] - y0) * lean

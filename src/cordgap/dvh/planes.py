@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cordgap.case.structure import ContourPlane
 from cordgap.dvh import compiled
+from cordgap.dvh.sections import next_vertex
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -44,6 +45,44 @@ class Profile:
     centre_mm: FloatArray
     squared_radius_mm2: FloatArray
     area_mm2: float
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """Star-shaped cross-sections, one above the other.
+
+    Height (n,), centroid (n, 2), squared radius (n, n_angles) and area (n,) of each.
+    """
+
+    z_mm: FloatArray
+    centre_mm: FloatArray
+    squared_radius_mm2: FloatArray
+    area_mm2: FloatArray
+
+    @classmethod
+    def of(cls, sections: Sequence[tuple[float, Profile]]) -> Profiles:
+        """Put cross-sections at heights into one table."""
+        profiles = [profile for _, profile in sections]
+        return cls(
+            np.array([z for z, _ in sections]),
+            np.array([p.centre_mm for p in profiles]),
+            np.array([p.squared_radius_mm2 for p in profiles]),
+            np.array([p.area_mm2 for p in profiles]),
+        )
+
+    @classmethod
+    def joined(cls, tables: Sequence[Profiles]) -> Profiles:
+        """Several tables as one."""
+        return cls(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(cls)))
+
+    def rows(self, which: IntArray) -> Profiles:
+        """Some of them, in that order."""
+        return Profiles(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    def each(self) -> list[Profile]:
+        """One by one."""
+        parts = zip(self.centre_mm, self.squared_radius_mm2, self.area_mm2.tolist(), strict=True)
+        return [Profile(*of) for of in parts]
 
 
 _NO_PROFILE = Profile(np.zeros(2), np.zeros(N_ANGLES), 0.0)
@@ -112,15 +151,6 @@ def lattice_inside(
     after = np.cumsum(flips[:, ::-1], axis=1)[:, ::-1]
     inside: NDArray[np.bool_] = after[:, 1:] % 2 == 1
     return inside
-
-
-def next_vertex(sizes: ArrayLike) -> IntArray:
-    """For rings one after the other, the index of the vertex that follows each."""
-    size = np.asarray(sizes)
-    last = np.cumsum(size) - 1
-    after = np.arange(1, last[-1] + 2)
-    after[last] = last + 1 - size
-    return after
 
 
 def signed_area_mm2(points: FloatArray) -> float:

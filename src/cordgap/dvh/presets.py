@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from cordgap.case.case import Case
 from cordgap.case.grid import DoseGrid
 from cordgap.case.structure import Structure
+from cordgap.dvh.layers import runs_of
 from cordgap.dvh.metrics import Metric
 from cordgap.dvh.solid import Between, Ends, Solid, build_solid
 from cordgap.dvh.structures import DEFAULT_METRICS, StructureResult, compute_structure
@@ -157,7 +158,7 @@ def limit_caps(solid: Solid, max_mm: float) -> Solid:
             layers[i] = replace(layer, bottom_mm=max(layer.bottom_mm, layer.top_mm - max_mm))
         elif after - layer.top_mm > _TOUCHING_MM:
             layers[i] = replace(layer, top_mm=min(layer.top_mm, layer.bottom_mm + max_mm))
-    return replace(solid, layers=tuple(layers))
+    return replace(solid, runs=runs_of(layers))
 
 
 def compute_under(

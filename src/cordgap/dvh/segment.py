@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cordgap.dvh.layers import runs_of
 from cordgap.dvh.solid import Between, Ends, Solid
 from cordgap.errors import StructureError
 
@@ -51,7 +52,7 @@ def cut_solid(solid: Solid, bottom_mm: float, top_mm: float) -> Segment:
         )
     return Segment(
         roi_name=solid.roi_name,
-        layers=tuple(layers),
+        runs=runs_of(layers),
         between=solid.between,
         ends=solid.ends,
         planes=solid.planes,

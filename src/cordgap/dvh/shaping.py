@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dvh.planes import Plane, Profile, next_vertex, profile_of
+from cordgap.dvh.planes import Plane, Profiles, profiles_of
+from cordgap.dvh.sections import next_vertex
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
 # A body closes where less than this share of the last contour's area would be left at the next
 # plane, which nobody drew; some is allowed, because contours are not exact.
@@ -27,7 +29,7 @@ _CHORD_SHARE = 1e-3
 _MOST_PARTS = 8
 
 
-def closing_cap(last: Plane, second: Plane, third: Plane) -> list[tuple[float, Profile]]:
+def closing_cap(last: Plane, second: Plane, third: Plane) -> Profiles | None:
     """Cross-sections of the cap of a body that closes before the next plane would come.
 
     The squared widths of the cross-section are its second moments along two axes; each is
@@ -42,22 +44,25 @@ def closing_cap(last: Plane, second: Plane, third: Plane) -> list[tuple[float, P
 
     Returns
     -------
-    list of (z_mm, Profile)
-        From the last plane outwards, the last plane included. Empty where the cross-sections do
-        not shrink that fast: the body was cut there.
+    Profiles or None
+        From beyond the last plane outwards. None where the cross-sections do not shrink that
+        fast: the body was cut there.
     """
     if last.profile is None or second.profile is None or third.profile is None:
-        return []
+        return None
     outline, centre = last.contours[0], last.profile.centre_mm
     moments = _second_moments([p.contours[0] for p in (last, second, third)])
-    values, vectors = np.linalg.eigh(moments[0])
-    if values[0] <= 0:
-        return []
+    (xx, xy), (_, yy) = moments[0].tolist()
+    if not (xx > 0 and xx * yy > xy * xy):
+        return None
     # In coordinates in which the last contour is as wide one way as the other; turned so that the
     # widths of the one before lie along the axes.
-    whiten = vectors / np.sqrt(values)
-    axes = np.linalg.eigh(whiten.T @ moments[1] @ whiten)[1]
-    to_axes = axes.T @ whiten.T
+    wide, high = np.sqrt(xx), np.sqrt(yy - xy * xy / xx)
+    whiten = np.array([[1 / wide, 0.0], [-xy / (xx * high), 1 / high]])
+    (a, b), (_, c) = (whiten @ moments[1] @ whiten.T).tolist()
+    turn = 0.5 * np.arctan2(2 * b, a - c)
+    axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    to_axes = axes.T @ whiten
     at_second, at_third = (np.diag(to_axes @ m @ to_axes.T) for m in moments[1:])
     # Squared width 1 + slope t + bend t^2, t in spacings beyond the last plane.
     spacing = last.z_mm - second.z_mm
@@ -71,21 +76,23 @@ def closing_cap(last: Plane, second: Plane, third: Plane) -> list[tuple[float, P
         return left
 
     if left_at(np.ones(1))[0] > CLOSED_SHARE:
-        return []
+        return None
     left = left_at(np.linspace(0.0, 1.0, 1001))
     gone = np.flatnonzero(left <= _LEAST_SHARE**2)
     tip = gone[0] / 1000 if gone.size else 1.0
     beyond = tip * (1 - (1 - np.arange(1, _N_SECTIONS + 1) / _N_SECTIONS) ** 2)
     drift = centre - second.profile.centre_mm
-    back = (vectors * np.sqrt(values)) @ axes
-    sections = [(last.z_mm, last.profile)]
+    back = np.array([[wide, 0.0], [xy / wide, high]]) @ axes
+    outlines = []
     for t, squared in zip(beyond, _squared_widths(slope, bend, beyond), strict=True):
         shrink = back @ np.diag(np.maximum(np.sqrt(squared), _LEAST_SHARE)) @ to_axes
-        profile = profile_of(centre + t * drift + (outline - centre) @ shrink.T)
-        if profile is None:
-            return []
-        sections.append((float(last.z_mm + t * spacing), profile))
-    return sections
+        outlines.append(centre + t * drift + (outline - centre) @ shrink.T)
+    sections = [
+        (float(last.z_mm + t * spacing), profile)
+        for t, profile in zip(beyond, profiles_of(outlines), strict=True)
+        if profile is not None
+    ]
+    return Profiles.of(sections) if len(sections) == _N_SECTIONS else None
 
 
 def _squared_widths(slope: FloatArray, bend: FloatArray, t: FloatArray) -> FloatArray:
@@ -117,78 +124,65 @@ def _second_moments(contours: Sequence[FloatArray]) -> FloatArray:
     return np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
 
 
-def bent_between(
-    planes: Sequence[Plane], lofts: Sequence[bool], i: int
-) -> list[tuple[float, Profile]]:
-    """Cross-sections strictly between planes ``i`` and ``i + 1`` where a straight loft misses them.
+def bent(profiles: Profiles) -> tuple[Profiles, IntArray]:
+    """Put cross-sections between lofted planes wherever a straight loft misses the curve.
 
     Centroid and squared radius follow the cubic that has, in each plane, the slope of the parabola
-    through it and its two neighbours; with one neighbour missing the parabola itself. Both are
-    exact where centroid and squared radius are parabolas in z, as in ellipsoids and cones.
+    through it and its two neighbours; at the ends that of the parabola through the last three. Both
+    are exact where centroid and squared radius are parabolas in z, as in ellipsoids and cones.
 
     Parameters
     ----------
-    planes : sequence of Plane
-    lofts : sequence of bool
-        Whether each gap is lofted; gap ``i`` is.
-    i : int
-        The gap.
+    profiles : Profiles
+        Of planes that follow each other, all lofted.
 
     Returns
     -------
-    list of (z_mm, Profile)
-        As many as it takes; none where the straight loft is close enough, no neighbour is
-        lofted, or the curve would leave no cross-section.
+    profiles : Profiles
+        With as many between as it takes; none where the straight loft is close enough, there are
+        fewer than three planes, or the curve would leave no cross-section.
+    rows : ndarray of shape (n,)
+        Where those given are now.
     """
-    first = i - 1 if i > 0 and lofts[i - 1] else i
-    after = i + 1 < len(lofts) and lofts[i + 1]
-    known = planes[first : i + 2 + after]
-    profiles = [p.profile for p in known if p.profile is not None]
-    if len(known) < 3 or len(profiles) < len(known):
-        return []
-    z = np.array([p.z_mm for p in known])
-    at = i - first
-    slopes = _slopes(z, at)
-    gap = z[at + 1] - z[at]
+    z, given = profiles.z_mm, np.arange(profiles.z_mm.size)
+    if z.size < 3:
+        return profiles, given
+    squared = profiles.squared_radius_mm2
+    values = np.column_stack([profiles.centre_mm, profiles.area_mm2, squared])
+    gap = np.diff(z)[:, None]
+    chord = np.diff(values, axis=0) / gap
+    inner = (chord[:-1] * gap[1:] + chord[1:] * gap[:-1]) / (gap[:-1] + gap[1:])
+    slope = np.concatenate([2 * chord[:1] - inner[:1], inner, 2 * chord[-1:] - inner[-1:]])
 
-    def section(share: float) -> Profile:
-        weights = gap * (share * (1 - share) ** 2 * slopes[0] - share**2 * (1 - share) * slopes[1])
-        weights[at] += (1 - share) ** 2 * (1 + 2 * share)
-        weights[at + 1] += share**2 * (3 - 2 * share)
-        return Profile(
-            weights @ np.array([p.centre_mm for p in profiles]),
-            weights @ np.array([p.squared_radius_mm2 for p in profiles]),
-            float(weights @ np.array([p.area_mm2 for p in profiles])),
-        )
+    def at(i: IntArray, share: FloatArray) -> Profiles:
+        s = share[:, None]
+        level = (1 - s) ** 2 * (1 + 2 * s) * values[i] + s**2 * (3 - 2 * s) * values[i + 1]
+        lean = s * (1 - s) ** 2 * slope[i] - s**2 * (1 - s) * slope[i + 1]
+        found = level + gap[i] * lean
+        return Profiles(z[i] + share * gap[i, 0], found[:, :2], found[:, 3:], found[:, 2])
 
-    middle = section(0.5)
-    chord = 0.5 * (profiles[at].squared_radius_mm2 + profiles[at + 1].squared_radius_mm2)
-    if not _is_body(middle):
-        return []
-    miss = float(np.abs(np.sqrt(middle.squared_radius_mm2) - np.sqrt(chord)).max())
+    every = given[:-1]
+    middle = at(every, np.full(every.size, 0.5))
+    body = _are_bodies(middle)
+    chord_radius = np.sqrt(0.5 * (squared[:-1] + squared[1:]))
+    miss = np.abs(np.sqrt(np.maximum(middle.squared_radius_mm2, 0)) - chord_radius).max(axis=1)
     # Cut into n parts the chord misses 1/n^2 of that.
-    allowed = _CHORD_SHARE * float(np.sqrt(middle.area_mm2 / np.pi))
-    n = min(_MOST_PARTS, int(np.ceil(np.sqrt(miss / allowed))))
-    inner = [(float(z[at] + share * gap), section(share)) for share in np.arange(1, n) / n]
-    return inner if all(_is_body(p) for _, p in inner) else []
+    allowed = _CHORD_SHARE * np.sqrt(np.where(body, middle.area_mm2, 1.0) / np.pi)
+    n = np.clip(np.ceil(np.sqrt(miss / allowed)), 1, _MOST_PARTS).astype(np.intp)
+    extra = np.where(body, n - 1, 0)
+    which = np.repeat(every, extra)
+    rank = np.arange(which.size) - np.repeat(np.cumsum(extra) - extra, extra)
+    between = at(which, (rank + 1) / n[which])
+    bad = np.unique(which[~_are_bodies(between)])
+    keep = np.flatnonzero(~np.isin(which, bad))
+    which, between = which[keep], between.rows(keep)
+    order = np.argsort(np.concatenate([2 * given, 2 * which + 1]), kind="stable")
+    return Profiles.joined([profiles, between]).rows(order), np.argsort(order)[: z.size]
 
 
-def _is_body(profile: Profile) -> bool:
-    return profile.area_mm2 > 0 and float(profile.squared_radius_mm2.min()) > 0
-
-
-def _slopes(z_mm: FloatArray, at: int) -> FloatArray:
-    """Slopes in planes ``at`` and ``at + 1``, as weights (2, n) of the values in all planes."""
-    h = np.diff(z_mm)
-    chords = np.diff(np.eye(z_mm.size), axis=0) / h[:, None]
-
-    def parabola(j: int) -> FloatArray:
-        """Slope in plane ``j`` of the parabola through it and its neighbours."""
-        slope: FloatArray = (chords[j - 1] * h[j] + chords[j] * h[j - 1]) / (h[j - 1] + h[j])
-        return slope
-
-    if at == 0:
-        return np.array([2 * chords[0] - parabola(1), parabola(1)])
-    if at == h.size - 1:
-        return np.array([parabola(at), 2 * chords[at] - parabola(at)])
-    return np.array([parabola(at), parabola(at + 1)])
+def _are_bodies(profiles: Profiles) -> NDArray[np.bool_]:
+    """Which cross-sections have an extent in every direction."""
+    there: NDArray[np.bool_] = (profiles.area_mm2 > 0) & (
+        profiles.squared_radius_mm2.min(axis=1) > 0
+    )
+    return there

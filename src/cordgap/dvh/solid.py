@@ -32,25 +32,10 @@ from numpy.typing import NDArray
 
 from cordgap.case.structure import Structure
 from cordgap.dvh.compiled import Kernels
-from cordgap.dvh.lofts import (
-    Lofts,
-    Section,
-    box_of,
-    lofted_sections,
-    sub_slices,
-)
-from cordgap.dvh.planes import (
-    DIRECTIONS,
-    N_ANGLES,
-    TANGLED,
-    Plane,
-    Profile,
-    clean_planes,
-    inside_rings,
-    may_loft,
-    next_vertex,
-)
-from cordgap.dvh.shaping import bent_between, closing_cap
+from cordgap.dvh.layers import Layer, Lofts, Run, Slab, runs_of
+from cordgap.dvh.planes import TANGLED, Plane, Profiles, clean_planes, may_loft
+from cordgap.dvh.sections import Section
+from cordgap.dvh.shaping import bent, closing_cap
 from cordgap.errors import Finding, StructureError
 
 FloatArray = NDArray[np.float64]
@@ -68,114 +53,6 @@ _PROBLEMS = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Loft:
-    """Layer between two profiles, given at ``z0_mm`` and ``z1_mm``; may cover more or less."""
-
-    bottom_mm: float
-    top_mm: float
-    z0_mm: float
-    z1_mm: float
-    profile0: Profile
-    profile1: Profile
-    hold_area: bool = False
-
-    @property
-    def volume_mm3(self) -> float:
-        areas = [self._area(z) for z in (self.bottom_mm, self.top_mm)]
-        return 0.5 * (areas[0] + areas[1]) * (self.top_mm - self.bottom_mm)
-
-    def _share(self, z_mm: FloatArray) -> FloatArray:
-        return (z_mm - self.z0_mm) / (self.z1_mm - self.z0_mm)
-
-    def _area(self, z_mm: float) -> float:
-        share = 0.0 if self.hold_area else (z_mm - self.z0_mm) / (self.z1_mm - self.z0_mm)
-        return self.profile0.area_mm2 + share * (self.profile1.area_mm2 - self.profile0.area_mm2)
-
-    def centre_and_radius(self, z_mm: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Centroid (k, 2) and radius (k, n_angles) at heights ``z_mm``."""
-        share = self._share(z_mm)[:, None]
-        c0, c1 = self.profile0.centre_mm, self.profile1.centre_mm
-        q0, q1 = self.profile0.squared_radius_mm2, self.profile1.squared_radius_mm2
-        centre = c0 + share * (c1 - c0)
-        squared = q0 + (0.0 if self.hold_area else share) * (q1 - q0)
-        return centre, np.broadcast_to(np.sqrt(np.maximum(squared, 0.0)), (z_mm.size, q0.size))
-
-    def contains(self, points: FloatArray) -> NDArray[np.bool_]:
-        """Tell which points (n, 3) at heights of this layer lie inside."""
-        share = self._share(points[:, 2])[:, None]
-        c0, c1 = self.profile0.centre_mm, self.profile1.centre_mm
-        offset = points[:, :2] - (c0 + share * (c1 - c0))
-        angle = (np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi) * N_ANGLES) % N_ANGLES
-        i = np.floor(angle).astype(np.intp) % N_ANGLES
-        j, part = (i + 1) % N_ANGLES, angle - np.floor(angle)
-        q0, q1 = self.profile0.squared_radius_mm2, self.profile1.squared_radius_mm2
-        lower, upper = q0[i] + part * (q0[j] - q0[i]), q1[i] + part * (q1[j] - q1[i])
-        height = 0.0 if self.hold_area else share[:, 0]
-        squared = lower + height * (upper - lower)
-        return np.asarray((offset * offset).sum(axis=1) <= squared)
-
-    def section(self, pitch_mm: float) -> Section:
-        (section,) = lofted_sections(_stacked([self]), pitch_mm, at_once=10**9)
-        return section
-
-    @property
-    def shoulder(self) -> float:
-        """How far the outline moves sideways per mm of height; large where the body closes."""
-        centre, radius = self.centre_and_radius(np.array([self.bottom_mm, self.top_mm]))
-        sideways = np.abs(np.diff(radius, axis=0)).max() + np.hypot(*(centre[1] - centre[0]))
-        return float(sideways) / (self.top_mm - self.bottom_mm)
-
-
-@dataclass(frozen=True, eq=False)
-class _Slab:
-    """Layer of constant cross-section; ``taper`` shrinks it to nothing at one end (rounded cap)."""
-
-    bottom_mm: float
-    top_mm: float
-    plane: Plane
-    taper: Literal["up", "down"] | None = None
-    shoulder = 0.0
-
-    @property
-    def volume_mm3(self) -> float:
-        share = 2.0 / 3.0 if self.taper else 1.0
-        return share * self.plane.area_mm2 * (self.top_mm - self.bottom_mm)
-
-    def contains(self, points: FloatArray) -> NDArray[np.bool_]:
-        """Tell which points (n, 3) at heights of this layer lie inside."""
-        xy = points[:, :2]
-        if self.taper:
-            base = self.bottom_mm if self.taper == "up" else self.top_mm
-            u = (points[:, 2] - base) / (self.top_mm - self.bottom_mm)
-            centre = np.concatenate(self.plane.contours).mean(axis=0)
-            xy = centre + (xy - centre) / np.sqrt(np.maximum(1 - u * u, 1e-12))[:, None]
-        return inside_rings(self.plane.contours, xy)
-
-    def continues_in(self, other: _Slab) -> bool:
-        """Whether another slab goes on where this one ends, with the same cross-section."""
-        same = self.plane is other.plane and self.taper is None and other.taper is None
-        return same and self.top_mm == other.bottom_mm
-
-    def section(self, pitch_mm: float, planes_mm: FloatArray | None = None) -> Section:
-        ends = np.array([self.bottom_mm]), np.array([self.top_mm])
-        _, z, thickness = sub_slices(*ends, pitch_mm, planes_mm, least=4 if self.taper else 1)
-        starts = np.concatenate(self.plane.contours)
-        after = next_vertex([len(c) for c in self.plane.contours])
-        area = np.full(z.size, self.plane.area_mm2)
-        if self.taper is None:
-            return Section(z, thickness, area, starts[None], after)
-        base = self.bottom_mm if self.taper == "up" else self.top_mm
-        height = self.top_mm - self.bottom_mm
-        # Mean of 1 - u^2 over each sub-slice, so that the volume is exact.
-        u0 = (np.abs(z - base) - thickness / 2) / height
-        u1 = (np.abs(z - base) + thickness / 2) / height
-        shrink = 1 - (u0 * u0 + u0 * u1 + u1 * u1) / 3
-        centre = starts.mean(axis=0)
-        scale = np.sqrt(shrink)[:, None, None]
-        return Section(z, thickness, area * shrink, centre + scale * (starts - centre), after)
-
-
-@dataclass(frozen=True, eq=False)
 class Solid:
     """A closed body made of layers, sorted by z; gaps between layers are outside.
 
@@ -184,7 +61,7 @@ class Solid:
     """
 
     roi_name: str
-    layers: tuple[_Loft | _Slab, ...]
+    runs: tuple[Run, ...]
     between: Between
     ends: Ends
     planes: tuple[Plane, ...]
@@ -195,12 +72,12 @@ class Solid:
     def rebuilt(self, *, between: Between | None = None, ends: Ends | None = None) -> Solid:
         """Build the solid of the same planes by another rule."""
         between, ends = between or self.between, ends or self.ends
-        layers, closes, _ = _stack(
+        runs, closes, _ = _stack(
             self.planes, self.roi_name, self.slab_thickness_mm, between, ends
         )
         return Solid(
-            self.roi_name, tuple(layers), between, ends, self.planes, self.slab_thickness_mm,
-            closes, self.findings,
+            self.roi_name, runs, between, ends, self.planes, self.slab_thickness_mm, closes,
+            self.findings,
         )  # fmt: skip
 
     @property
@@ -211,7 +88,7 @@ class Solid:
     @cached_property
     def volume_mm3(self) -> float:
         """Volume, exact for the layers."""
-        return sum(layer.volume_mm3 for layer in self.layers)
+        return sum(run.volume_mm3 for run in self.runs)
 
     @property
     def volume_cc(self) -> float:
@@ -221,37 +98,20 @@ class Solid:
     @property
     def z_range_mm(self) -> tuple[float, float]:
         """Lowest and highest point."""
-        return self.layers[0].bottom_mm, self.layers[-1].top_mm
+        return self.runs[0].ends_mm[0], self.runs[-1].ends_mm[1]
 
     @cached_property
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
         """Corners (x, y, z) of a box that holds the solid."""
-        lower, upper = np.full(2, np.inf), np.full(2, -np.inf)
-        for run in self.runs:
-            if isinstance(run, Lofts):
-                low, high = box_of(run)
-            else:
-                points = np.concatenate(run.plane.contours)
-                low, high = points.min(axis=0), points.max(axis=0)
-            lower, upper = np.minimum(lower, low), np.maximum(upper, high)
+        boxes = [run.box() for run in self.runs]
         bottom, top = self.z_range_mm
-        return np.r_[lower, bottom], np.r_[upper, top]
+        lower, upper = (np.array(corners) for corners in zip(*boxes, strict=True))
+        return np.r_[lower.min(axis=0), bottom], np.r_[upper.max(axis=0), top]
 
     @cached_property
-    def runs(self) -> tuple[Lofts | _Slab, ...]:
-        """Layers in order; lofts that follow each other, and halves of a slab, come as one."""
-        runs: list[Lofts | _Slab] = []
-        for lofted, run in itertools.groupby(self.layers, lambda x: isinstance(x, _Loft)):
-            if lofted:
-                runs.append(_stacked([x for x in run if isinstance(x, _Loft)]))
-                continue
-            for slab in (x for x in run if isinstance(x, _Slab)):
-                below = runs[-1] if runs else None
-                if isinstance(below, _Slab) and below.continues_in(slab):
-                    runs[-1] = replace(below, top_mm=slab.top_mm)
-                else:
-                    runs.append(slab)
-        return tuple(runs)
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers one by one, from the lowest up."""
+        return tuple(itertools.chain.from_iterable(run.layers for run in self.runs))
 
     def sections(
         self,
@@ -261,42 +121,17 @@ class Solid:
     ) -> Iterator[Section]:
         """Cut every layer into sub-slices no thicker than ``height_mm``; none crosses a plane.
 
-        Lofts that follow each other share sections, as they have the same number of edges; a
-        section holds a bounded number of vertices.
+        A section holds a bounded number of vertices.
         """
         for run in self.runs:
-            if isinstance(run, Lofts):
-                yield from lofted_sections(run, height_mm, planes_mm, kernels)
-            else:
-                yield run.section(height_mm, planes_mm)
+            yield from run.sections(height_mm, planes_mm, kernels)
 
     def section_at(self, z_mm: float) -> list[FloatArray]:
         """Return the cross-section at a height as closed rings ``(n, 2)``; empty outside."""
         for layer in self.layers:
             if layer.bottom_mm <= z_mm <= layer.top_mm:
-                if isinstance(layer, _Slab):
-                    return [np.array(c) for c in layer.plane.contours]
-                centre, radius = layer.centre_and_radius(np.array([z_mm]))
-                return [centre[0] + radius[0][:, None] * DIRECTIONS]
+                return layer.rings_at(z_mm)
         return []
-
-
-def _stacked(lofts: Sequence[_Loft]) -> Lofts:
-    """The numbers of lofts that follow each other."""
-    p0, p1 = [x.profile0 for x in lofts], [x.profile1 for x in lofts]
-    return Lofts(
-        np.array([x.bottom_mm for x in lofts]),
-        np.array([x.top_mm for x in lofts]),
-        np.array([x.z0_mm for x in lofts]),
-        np.array([x.z1_mm for x in lofts]),
-        np.array([x.hold_area for x in lofts]),
-        np.array([p.centre_mm for p in p0]),
-        np.array([p.centre_mm for p in p1]),
-        np.array([p.squared_radius_mm2 for p in p0]),
-        np.array([p.squared_radius_mm2 for p in p1]),
-        np.array([p.area_mm2 for p in p0]),
-        np.array([p.area_mm2 for p in p1]),
-    )
 
 
 def _typical_gaps(gaps: FloatArray, default_mm: float | None) -> FloatArray:
@@ -377,16 +212,14 @@ def _build(structure: Structure, between: Between, ends: Ends) -> Solid:
             )
         )
     default = structure.slab_thickness_mm
-    layers, closes, gap_findings = _stack(planes, name, default, between, ends)
+    runs, closes, gap_findings = _stack(planes, name, default, between, ends)
     findings.extend(gap_findings)
-    return Solid(
-        name, tuple(layers), between, ends, tuple(planes), default, closes, tuple(findings)
-    )
+    return Solid(name, runs, between, ends, tuple(planes), default, closes, tuple(findings))
 
 
 def _stack(
     planes: Sequence[Plane], name: str, default: float | None, between: Between, ends: Ends
-) -> tuple[list[_Loft | _Slab], bool, list[Finding]]:
+) -> tuple[tuple[Run, ...], bool, list[Finding]]:
     """Layers of all planes, whether an end closes, and what was not bridged."""
     if len(planes) == 1:
         if not default or ends == "none":
@@ -412,7 +245,7 @@ def _stack(
                 action="contour the missing planes",
             )
         )
-    layers: list[_Loft | _Slab] = []
+    runs: list[Run] = []
     closes = False
     starts = np.r_[0, np.flatnonzero(missing) + 1, len(planes)]
     for first, last in itertools.pairwise(starts):
@@ -420,36 +253,69 @@ def _stack(
             before = after = float(typical[min(first, len(typical) - 1)])
         else:
             before, after = float(gaps[first]), float(gaps[last - 2])
-        run = planes[first:last]
-        lofts = may_loft(run) if between == "shape" else [False] * (len(run) - 1)
-        run_layers, run_closes = _run(run, [before, after], lofts, ends)
-        layers.extend(run_layers)
-        closes = closes or run_closes
-    return layers, closes, findings
+        together = planes[first:last]
+        lofts = may_loft(together) if between == "shape" else [False] * (len(together) - 1)
+        added, end_closes = _run(together, [before, after], lofts, ends)
+        runs.extend(added)
+        closes = closes or end_closes
+    return tuple(runs), closes, findings
+
+
+# What lies beyond an end: a slab, cross-sections from the last plane outwards that close, or a
+# height by which what is lofted goes on.
+Cap = Slab | Profiles | float
 
 
 def _run(
     planes: Sequence[Plane], end_spacing_mm: list[float], lofts: list[bool], ends: Ends
-) -> tuple[list[_Loft | _Slab], bool]:
+) -> tuple[tuple[Run, ...], bool]:
     """Layers of planes that follow each other without a gap, and whether an end closes."""
     half = [s / 2 for s in end_spacing_mm] if ends != "none" else [0.0, 0.0]
-    bottom, closes_below = _cap(planes, "down", half[0], lofts[:2], ends)
-    top, closes_above = _cap(planes, "up", half[1], lofts[:-3:-1], ends)
-    closes = closes_below or closes_above
-    layers = bottom
-    for i, (a, b) in enumerate(itertools.pairwise(planes)):
-        if lofts[i] and a.profile is not None and b.profile is not None:
-            inner = bent_between(planes, lofts, i) if closes else []
-            layers.extend(_lofts([(a.z_mm, a.profile), *inner, (b.z_mm, b.profile)]))
-        else:
+    below = _cap(planes, "down", half[0], lofts[:2], ends)
+    above = _cap(planes, "up", half[1], lofts[:-3:-1], ends)
+    closes = isinstance(below, Profiles) or isinstance(above, Profiles)
+    parts: list[Slab | Lofts] = []
+    if isinstance(below, Slab):
+        parts.append(below)
+    gap = 0
+    for lofted, gaps in itertools.groupby(lofts):
+        begin, gap = gap, gap + len(list(gaps))
+        some = planes[begin : gap + 1]
+        if lofted:
+            caps = below if begin == 0 else 0.0, above if gap == len(lofts) else 0.0
+            parts.append(_lofted(some, *caps, bends=closes))
+            continue
+        for a, b in itertools.pairwise(some):
             middle = 0.5 * (a.z_mm + b.z_mm)
-            layers.append(_Slab(a.z_mm, middle, a))
-            layers.append(_Slab(middle, b.z_mm, b))
-    return layers + top, closes
+            parts += [Slab(a.z_mm, middle, a), Slab(middle, b.z_mm, b)]
+    if isinstance(above, Slab):
+        parts.append(above)
+    return runs_of(parts), closes
 
 
-def _lofts(sections: Sequence[tuple[float, Profile]]) -> list[_Loft | _Slab]:
-    return [_Loft(z0, z1, z0, z1, p0, p1) for (z0, p0), (z1, p1) in itertools.pairwise(sections)]
+def _lofted(planes: Sequence[Plane], below: Cap, above: Cap, *, bends: bool) -> Lofts:
+    """Planes that are lofted with each other, with the caps of what is lofted."""
+    profiles = Profiles.of([(p.z_mm, p.profile) for p in planes if p.profile is not None])
+    rows = np.arange(len(planes))
+    if bends:
+        profiles, rows = bent(profiles)
+    if isinstance(below, Profiles):
+        rows = rows + below.z_mm.size
+        profiles = Profiles.joined([below.rows(np.arange(below.z_mm.size)[::-1]), profiles])
+    if isinstance(above, Profiles):
+        profiles = Profiles.joined([profiles, above])
+    z = profiles.z_mm
+    n = z.size
+    bottom, top, hold = z[:-1], z[1:], np.zeros(n - 1, dtype=bool)
+    lower, upper = np.arange(n - 1), np.arange(1, n)
+    # A cap that goes on as it came takes its way from the next plane, however the sides bend.
+    if isinstance(below, float) and below > 0:
+        bottom, top = np.r_[z[0] - below, bottom], np.r_[z[0], top]
+        lower, upper, hold = np.r_[0, lower], np.r_[rows[1], upper], np.r_[True, hold]
+    if isinstance(above, float) and above > 0:
+        bottom, top = np.r_[bottom, z[-1]], np.r_[top, z[-1] + above]
+        lower, upper, hold = np.r_[lower, n - 1], np.r_[upper, rows[-2]], np.r_[hold, True]
+    return Lofts(bottom, top, lower, upper, hold, profiles)
 
 
 def _cap(
@@ -458,31 +324,19 @@ def _cap(
     height_mm: float,
     lofts: list[bool],
     ends: Ends,
-) -> tuple[list[_Loft | _Slab], bool]:
-    """Layers beyond the last plane, and whether the body closes there.
+) -> Cap:
+    """What lies beyond the last plane.
 
     ``lofts`` says whether the last gap, and the one before it, are lofted.
     """
     if height_mm <= 0:
-        return [], False
+        return 0.0
     last, *inwards = planes[:-4:-1] if direction == "up" else planes[:3]
     bottom = last.z_mm if direction == "up" else last.z_mm - height_mm
     if ends == "rounded":
-        return [_Slab(bottom, bottom + height_mm, last, taper=direction)], False
+        return Slab(bottom, bottom + height_mm, last, taper=direction)
     if ends == "half-slice" and lofts == [True, True]:
-        sections = closing_cap(last, *inwards)
-        if sections:
-            return _lofts(sorted(sections, key=lambda s: s[0])), True
-    if lofts and lofts[0] and last.profile is not None and inwards[0].profile is not None:
-        return [
-            _Loft(
-                bottom,
-                bottom + height_mm,
-                last.z_mm,
-                inwards[0].z_mm,
-                last.profile,
-                inwards[0].profile,
-                hold_area=True,
-            )
-        ], False
-    return [_Slab(bottom, bottom + height_mm, last)], False
+        closing = closing_cap(last, *inwards)
+        if closing is not None:
+            return closing
+    return height_mm if lofts[:1] == [True] else Slab(bottom, bottom + height_mm, last)
