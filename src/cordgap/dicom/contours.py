@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from cordgap.dicom.dataset import items, parse_decimals, raw_bytes
 
@@ -27,11 +28,11 @@ MAX_POINTS = 100_000
 OPEN = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 # Points that a writer may count differently: a closing point that it does or does not repeat.
 _FORGIVEN_POINTS = 1
-_CONTOUR_SEQUENCE = 0x30060040
-_CONTOUR_TYPE = 0x30060042
-_SLAB_THICKNESS = 0x30060044
-_POINT_COUNT = 0x30060046
-_CONTOUR_DATA = 0x30060050
+_CONTOUR_SEQUENCE = Tag(0x30060040)
+_CONTOUR_TYPE = Tag(0x30060042)
+_SLAB_THICKNESS = Tag(0x30060044)
+_POINT_COUNT = Tag(0x30060046)
+_CONTOUR_DATA = Tag(0x30060050)
 
 
 @dataclass(frozen=True)

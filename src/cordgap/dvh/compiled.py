@@ -36,6 +36,9 @@ _SIGNATURES = {
     "spans_of": (
         f"float64[:,::1]({_TABLE},{','.join([_INDEX] * 3)},boolean,{','.join([_LINE] * 6)},{_INDEX})"
     ),
+    "slope_change": (
+        f"Tuple(({_VECTOR},float64))({_LINE},int64,int64,int64,int64,int64,{_LINE},boolean)"
+    ),
     "add_spans": (
         f"void({','.join([_LINE] * 15)},int64,int64,float64,float64,{_VECTOR},{_VECTOR},{_VECTOR})"
     ),
@@ -52,6 +55,7 @@ class Kernels:
     loft_vertices: Any
     strips_of: Any
     spans_of: Any
+    slope_change: Any
     add_spans: Any
     cumulate: Any
 

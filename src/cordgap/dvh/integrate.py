@@ -144,11 +144,12 @@ class _Histogram:
             above = self._above(total)
         else:
             above = kernels.cumulate(self.slope, self.offset, self.width, total, _ROUND_OFF)
-        keep = slice(max(int(np.searchsorted(-above, -total, side="right")) - 1, 0), None)
-        top = int(np.argmax(above <= 0)) + 1
+        # From the last edge above which everything lies to the first above which nothing does.
+        first = max(int(np.count_nonzero(above >= total)) - 1, 0)
+        top = int(np.count_nonzero(above > 0)) + 1
         return DVH(
-            self.low + np.arange(keep.start, top, dtype=np.float64) * self.width,
-            above[keep.start : top] / 1000,
+            self.low + np.arange(first, top, dtype=np.float64) * self.width,
+            above[first:top] / 1000,
             total_volume_mm3 / 1000,
             # With their spread across, as in the curve, but never beyond what the samples hold.
             max(lowest, self.lowest),
@@ -223,7 +224,9 @@ def _spline_weights(axis: FloatArray, fine: FloatArray) -> FloatArray:
     return weights
 
 
-def kinks(grid: DoseGrid, axis: int, step_mm: float) -> FloatArray | None:
+def kinks(
+    grid: DoseGrid, axis: int, step_mm: float, kernels: Kernels | None = None
+) -> FloatArray | None:
     """Samples along an axis at which the trilinear dose changes its slope, or ends.
 
     A grid that was made finer by linear interpolation has the kinks of the one it was made of.
@@ -234,6 +237,8 @@ def kinks(grid: DoseGrid, axis: int, step_mm: float) -> FloatArray | None:
         Of ``grid.values``: 0 for planes, 1 for rows.
     step_mm : float
         Step of the quadrature.
+    kernels : Kernels, optional
+        Compiled loops to use.
 
     Returns
     -------
@@ -244,11 +249,17 @@ def kinks(grid: DoseGrid, axis: int, step_mm: float) -> FloatArray | None:
     at = grid.geometry.axes[axis]
     if np.prod(grid.geometry.shape) > _MOST_SAMPLES_FOR_KINKS or at.size < 3:
         return None
-    values = np.moveaxis(grid.values, axis, 0)
-    slope = np.diff(values, axis=0) / np.diff(at)[:, None, None]
-    change = np.abs(np.diff(slope, axis=0)).max(axis=(1, 2))
+    if kernels is not None:
+        change, largest = kernels.slope_change(
+            *in_one_line(grid.values), *grid.geometry.shape, at, axis == 0
+        )
+    else:
+        values = np.moveaxis(grid.values, axis, 0)
+        slope = np.diff(values, axis=0) / np.diff(at)[:, None, None]
+        change = np.abs(np.diff(slope, axis=0)).max(axis=(1, 2))
+        largest = float(np.abs(values).max())
     # Round-off is no kink.
-    there = at[1:-1][change > 1e-9 * float(np.abs(values).max()) / float(np.diff(at).min())]
+    there = at[1:-1][change > 1e-9 * largest / float(np.diff(at).min())]
     if there.size > 1 and np.ptp(there) < step_mm * (there.size - 1):
         return None
     found: FloatArray = np.r_[at[0], there, at[-1]]
@@ -367,8 +378,8 @@ def _histogram(
     height = HEIGHT_PER_PITCH * pitch_mm
     # Of the grid alone: a finer one through the same samples has no kinks to speak of.
     geometry = grids[0].geometry
-    planes = kinks(grids[0], 0, height)
-    rows = kinks(grids[0], 1, pitch_mm)
+    planes = kinks(grids[0], 0, height, kernels)
+    rows = kinks(grids[0], 1, pitch_mm, kernels)
     pending: list[Spans] = []
     for section in sections(solid, pitch_mm, height, planes, kernels):
         spans = scan_section(section, pitch_mm, rows, kernels)

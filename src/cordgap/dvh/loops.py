@@ -77,19 +77,19 @@ def strips_of(
                 larger = np.empty((3, 2 * (done + n)))
                 larger[:, :done] = out[:, :done]
                 out = larger
+            step = (end - begin) / max(n, 1)
+            share0 = np.sin(begin) ** 2
+            moment0 = 2 * np.sqrt(share0 * (1 - share0)) * (1 - 2 * share0)
             for part in range(n):
-                step = (end - begin) / n
-                start = begin + part * step
-                share0, share1 = np.sin(start) ** 2, np.sin(start + step) ** 2
+                share1 = np.sin(begin + part * step + step) ** 2
+                moment1 = 2 * np.sqrt(share1 * (1 - share1)) * (1 - 2 * share1)
                 middle = 0.5 * (share0 + share1)
-                chord0 = 2 * np.sqrt(share0 * (1 - share0))
                 chord = 2 * np.sqrt(middle * (1 - middle))
-                chord1 = 2 * np.sqrt(share1 * (1 - share1))
-                moment = chord0 * (1 - 2 * share0) - chord1 * (1 - 2 * share1)
                 out[0, done] = low + extent * middle
                 out[1, done] = extent * (share1 - share0)
-                out[2, done] = extent * ((0.5 * step + 0.25 * moment) / chord)
+                out[2, done] = extent * ((0.5 * step + 0.25 * (moment0 - moment1)) / chord)
                 done += 1
+                share0, moment0 = share1, moment1
             begin = end
             if end >= 0.5 * np.pi:
                 break
@@ -121,97 +121,143 @@ def spans_of(
         x0, x1, y, z, area, dy, dz, and the leans in y at both ends and in z at both ends.
     """
     k, outlines = z_mm.size, starts.size - 1
-    # Count the crossings: an edge meets the lines from that of its start to that of its end.
-    line_of = np.empty(after.size, np.int32)
-    crossings = np.zeros(outlines, np.int64)
-    most = 0
+    lines = first_line[outlines]
+    # Crossings (x, lean in y, lean in z) of one outline as they are found, and their lines.
+    line_of, found = np.empty(64, np.int64), np.empty((3, 64))
+    # Those of all outlines by line and x, where those of each line begin, and how many there are.
+    crossings = np.empty((3, 4 * (lines + 16)))
+    begins, filled = np.zeros(lines + 1, np.int64), np.zeros(lines, np.int64)
+    leans = rising and k > 1
     for s in range(outlines):
-        line, last = first_line[s], first_line[s + 1]
-        most = max(most, last - line)
+        first, last = first_line[s], first_line[s + 1]
+        to_below = to_above = 0
+        rise = 1.0
+        if leans:
+            below, above = max(s - 1, 0), min(s + 1, k - 1)
+            to_below, to_above = starts[below] - starts[s], starts[above] - starts[s]
+            rise = z_mm[above] - z_mm[below]
+        n = 0
+        line = here = ring = first
+        new_ring = True
         for j in range(starts[s], starts[s + 1]):
-            # The line of a vertex is near that of the last one.
-            y = points_mm[j, 1]
-            while line < last and line_y[line] < y:
-                line += 1
-            while line > first_line[s] and line_y[line - 1] >= y:
-                line -= 1
-            line_of[j] = line - first_line[s]
-        for j in range(starts[s], starts[s + 1]):
-            crossings[s] += abs(line_of[after[j]] - line_of[j])
-    total = most_crossings = 0
-    for i in range(k):
-        total += crossings[outline[i]]
-        most_crossings = max(most_crossings, crossings[outline[i]])
-    out = np.empty((11, total // 2))
-    count = np.empty(most + 1, np.int64)
-    room = np.empty(most + 1, np.int64)
-    x = np.empty(most_crossings)
-    lean_y, lean_z = np.empty(most_crossings), np.empty(most_crossings)
-    done = 0
-    for i in range(k):
-        s = outline[i]
-        begin = first_line[s]
-        n_lines = first_line[s + 1] - begin
-        below, above = max(i - 1, 0), min(i + 1, k - 1)
-        rise = z_mm[above] - z_mm[below]
-        to_below = starts[outline[below]] - starts[s]
-        to_above = starts[outline[above]] - starts[s]
-        # Sort crossings by line: count, make room, fill in order of x.
-        count[: n_lines + 1] = 0
-        for j in range(starts[s], starts[s + 1]):
-            a, b = line_of[j], line_of[after[j]]
-            for line in range(min(a, b), max(a, b)):
-                count[line + 1] += 1
-        for line in range(n_lines):
-            count[line + 1] += count[line]
-        room[: n_lines + 1] = count[: n_lines + 1]
-        for j in range(starts[s], starts[s + 1]):
-            a, b = line_of[j], line_of[after[j]]
-            if a == b:
+            # An edge meets the lines from that of its start to that of its end, which is near.
+            to = after[j]
+            x0, y0, y1 = points_mm[j, 0], points_mm[j, 1], points_mm[to, 1]
+            if new_ring:
+                while line < last and line_y[line] < y0:
+                    line += 1
+                while line > first and line_y[line - 1] >= y0:
+                    line -= 1
+                here = ring = line
+            new_ring = to != j + 1
+            if new_ring:
+                line = ring
+            else:
+                while line < last and line_y[line] < y1:
+                    line += 1
+                while line > first and line_y[line - 1] >= y1:
+                    line -= 1
+            if line == here:
                 continue
-            x0, y0 = points_mm[j, 0], points_mm[j, 1]
-            x1, y1 = points_mm[after[j], 0], points_mm[after[j], 1]
-            lean = (x1 - x0) / (y1 - y0)
+            lean = (points_mm[to, 0] - x0) / (y1 - y0)
             up = 0.0
-            if rising and k > 1:
+            if leans:
                 moved_x = points_mm[j + to_above, 0] - points_mm[j + to_below, 0]
                 moved_y = points_mm[j + to_above, 1] - points_mm[j + to_below, 1]
                 up = (moved_x - moved_y * lean) / rise
-            for line in range(min(a, b), max(a, b)):
-                at = x0 + (line_y[begin + line] - y0) * lean
-                slot = room[line]
-                room[line] += 1
-                while slot > count[line] and x[slot - 1] > at:
-                    x[slot], lean_y[slot], lean_z[slot] = (
-                        x[slot - 1],
-                        lean_y[slot - 1],
-                        lean_z[slot - 1],
-                    )
-                    slot -= 1
-                x[slot], lean_y[slot], lean_z[slot] = at, lean, up
+            for c in range(min(here, line), max(here, line)):
+                if n == line_of.size:
+                    more, larger = np.empty(2 * n, np.int64), np.empty((3, 2 * n))
+                    more[:n], larger[:, :n] = line_of, found
+                    line_of, found = more, larger
+                line_of[n] = c
+                found[0, n], found[1, n], found[2, n] = x0 + (line_y[c] - y0) * lean, lean, up
+                begins[c + 1] += 1
+                n += 1
+            here = line
+        done = begins[first]
+        if done + n > crossings.shape[1]:
+            larger = np.empty((3, 2 * (done + n)))
+            larger[:, :done] = crossings[:, :done]
+            crossings = larger
+        for c in range(first, last):
+            begins[c + 1] += begins[c]
+        for i in range(n):
+            c = line_of[i]
+            slot = begins[c] + filled[c]
+            filled[c] += 1
+            while slot > begins[c] and crossings[0, slot - 1] > found[0, i]:
+                for value in range(3):
+                    crossings[value, slot] = crossings[value, slot - 1]
+                slot -= 1
+            for value in range(3):
+                crossings[value, slot] = found[value, i]
+    total = 0
+    for i in range(k):
+        s = outline[i]
+        total += begins[first_line[s + 1]] - begins[first_line[s]]
+    out = np.empty((11, total // 2))
+    done = 0
+    for i in range(k):
+        first, last = first_line[outline[i]], first_line[outline[i] + 1]
         area = 0.0
-        for line in range(n_lines):
-            for c in range(count[line], count[line + 1], 2):
-                area += (x[c + 1] - x[c]) * weights[begin + line]
+        for line in range(first, last):
+            for c in range(begins[line], begins[line + 1], 2):
+                area += (crossings[0, c + 1] - crossings[0, c]) * weights[line]
         scale = area_mm2[i] / area if area > 0 else 0.0
-        for line in range(n_lines):
-            height = heights[begin + line]
-            for c in range(count[line], count[line + 1], 2):
-                width = x[c + 1] - x[c]
+        for line in range(first, last):
+            height = heights[line]
+            for c in range(begins[line], begins[line + 1], 2):
+                width = crossings[0, c + 1] - crossings[0, c]
                 steep_y, steep_z = width / height, width / thickness_mm[i]
-                out[0, done] = x[c]
-                out[1, done] = x[c + 1]
-                out[2, done] = line_y[begin + line]
+                out[0, done] = crossings[0, c]
+                out[1, done] = crossings[0, c + 1]
+                out[2, done] = line_y[line]
                 out[3, done] = z_mm[i]
-                out[4, done] = scale * thickness_mm[i] * weights[begin + line]
+                out[4, done] = scale * thickness_mm[i] * weights[line]
                 out[5, done] = height
                 out[6, done] = thickness_mm[i]
-                out[7, done] = min(max(lean_y[c], -steep_y), steep_y)
-                out[8, done] = min(max(lean_y[c + 1], -steep_y), steep_y)
-                out[9, done] = min(max(lean_z[c], -steep_z), steep_z)
-                out[10, done] = min(max(lean_z[c + 1], -steep_z), steep_z)
+                out[7, done] = min(max(crossings[1, c], -steep_y), steep_y)
+                out[8, done] = min(max(crossings[1, c + 1], -steep_y), steep_y)
+                out[9, done] = min(max(crossings[2, c], -steep_z), steep_z)
+                out[10, done] = min(max(crossings[2, c + 1], -steep_z), steep_z)
                 done += 1
     return out
+
+
+def slope_change(
+    samples: FloatArray,
+    row: int,
+    plane: int,
+    nz: int,
+    ny: int,
+    nx: int,
+    at_mm: FloatArray,
+    along_z: bool,
+) -> tuple[FloatArray, float]:
+    """Largest change of slope at each inner sample of an axis, and the largest sample.
+
+    ``samples``, ``row`` and ``plane`` are what ``in_one_line`` returns of a block (nz, ny, nx);
+    ``at_mm`` are the positions along z, or else along y.
+    """
+    change = np.zeros(at_mm.size - 2)
+    largest = 0.0
+    for k in range(nz):
+        for j in range(ny):
+            i, step = (k, plane) if along_z else (j, row)
+            begin = k * plane + j * row
+            if i == 0 or i == at_mm.size - 1:
+                for c in range(begin, begin + nx):
+                    largest = max(largest, abs(samples[c]))
+                continue
+            before, after = 1 / (at_mm[i] - at_mm[i - 1]), 1 / (at_mm[i + 1] - at_mm[i])
+            most = change[i - 1]
+            for c in range(begin, begin + nx):
+                rise = (samples[c + step] - samples[c]) * after
+                most = max(most, abs(rise - (samples[c] - samples[c - step]) * before))
+                largest = max(largest, abs(samples[c]))
+            change[i - 1] = most
+    return change, largest
 
 
 def add_spans(
@@ -349,7 +395,7 @@ def polar_profiles(
     longest = 0
     for i in range(k):
         longest = max(longest, size[i])
-    x, y, angle = np.empty(longest), np.empty(longest), np.empty(longest)
+    x, y = np.empty(longest), np.empty(longest)
     for i in range(k):
         n, x0, y0 = size[i], points[first[i], 0], points[first[i], 1]
         twice = mx = my = 0.0
@@ -366,43 +412,47 @@ def polar_profiles(
         centre[i, 0], centre[i, 1], area[i] = cx + x0, cy + y0, abs(0.5 * twice)
         if twice == 0:
             continue
-        # Walk the ring with the area on its left, from its smallest angle on.
-        start = 0
         for j in range(n):
             x[j] -= cx
             y[j] -= cy
-            angle[j] = np.arctan2(y[j], x[j])
-            if angle[j] < angle[start]:
-                start = j
+        # Walk the ring with the area on its left.
         ahead = 1 if twice > 0 else -1
-        turn, lowest = 0.0, 1.0
-        ray = int(np.ceil(angle[start] / step))
+        ray = int(np.ceil(np.arctan2(y[0], x[0]) / step))
         last = ray + m
-        least = 1.0
-        a = start
+        turns, least = 0, 1.0
+        is_star = True
+        a = 0
         for c in range(n):
             b = a + ahead
             b = 0 if b == n else (n - 1 if b < 0 else b)
-            advance = (angle[b] - angle[a] + np.pi) % (2 * np.pi) - np.pi
-            lowest = min(lowest, advance)
-            if lowest < -1e-9:
-                break
-            turn += advance
+            # The sine of the angle from a to b, and its cosine, times both radii.
+            across, along = x[a] * y[b] - x[b] * y[a], x[a] * x[b] + y[a] * y[b]
+            if across <= 0:
+                radii = (x[a] * x[a] + y[a] * y[a]) * (x[b] * x[b] + y[b] * y[b])
+                if along < 0 or across * across > 1e-18 * radii:
+                    is_star = False
+                    break
+            # Turns are counted where the ring passes angle 0.
+            if y[a] < 0 <= y[b] and across > 0:
+                turns += 1
+            elif y[b] < 0 <= y[a] and across < 0:
+                turns -= 1
             ex, ey = x[b] - x[a], y[b] - y[a]
-            length = x[a] * ey - y[a] * ex
             # Rays that this edge meets; what rounding leaves goes to the last edge.
-            while ray < last and (c == n - 1 or ray * step < angle[start] + turn):
+            while ray < last:
                 to = ray % m
-                across = directions[to, 0] * ey - directions[to, 1] * ex
-                if abs(across) < 1e-12:
+                if c < n - 1 and directions[to, 0] * y[b] - directions[to, 1] * x[b] <= 0:
+                    break
+                over = directions[to, 0] * ey - directions[to, 1] * ex
+                if abs(over) < 1e-12:
                     radius = np.sqrt(x[a] * x[a] + y[a] * y[a])
                 else:
-                    radius = length / across
+                    radius = across / over
                 least = min(least, radius)
                 squared[i, to] = radius * radius
                 ray += 1
             a = b
-        if lowest < -1e-9 or abs(turn - 2 * np.pi) > 1e-6 or least <= 0:
+        if not is_star or turns != 1 or least <= 0:
             continue
         star[i] = True
         chords = 0.0

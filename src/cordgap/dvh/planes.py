@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,33 +240,64 @@ def profile_of(contour: FloatArray) -> Profile | None:
 def clean_planes(planes: Sequence[ContourPlane]) -> list[tuple[Plane, str | None]]:
     """Even-odd area of planes; overlapping contours are merged and named as a problem."""
     profiles = iter(profiles_of([p.contours[0] for p in planes if len(p.contours) == 1]))
-    return [_clean(p, next(profiles) if len(p.contours) == 1 else None) for p in planes]
+    of = [next(profiles) if len(p.contours) == 1 else None for p in planes]
+    odd = [
+        plane
+        for plane, profile in zip(planes, of, strict=True)
+        if profile is None and not (plane.is_xor and len(plane.contours) > 1)
+    ]
+    cleaned = iter(_clean(odd))
+    found: list[tuple[Plane, str | None]] = []
+    for plane, profile in zip(planes, of, strict=True):
+        if profile is not None:
+            found.append((Plane(plane.z_mm, plane.contours, profile.area_mm2, profile), None))
+        elif plane.is_xor and len(plane.contours) > 1:
+            found.append((_exclusive(plane), None))
+        else:
+            found.append(next(cleaned))
+    return found
 
 
-def _clean(plane: ContourPlane, profile: Profile | None) -> tuple[Plane, str | None]:
-    contours = plane.contours
-    if profile is not None:
-        return Plane(plane.z_mm, contours, profile.area_mm2, profile), None
+def _clean(planes: Sequence[ContourPlane]) -> list[tuple[Plane, str | None]]:
+    """Planes of several contours, or of one that is not star-shaped."""
     import shapely
 
-    if plane.is_xor and len(contours) > 1:
-        return _exclusive(plane), None
-    polygons = [shapely.Polygon(c) for c in contours]
+    if not planes:
+        return []
+    contours = [c for plane in planes for c in plane.contours]
+    size = np.array([len(c) for c in contours])
+    rings = shapely.linearrings(
+        np.concatenate(contours), indices=np.repeat(np.arange(size.size), size)
+    )
+    polygons = shapely.polygons(rings)
+    valid, area = shapely.is_valid(polygons), shapely.area(polygons)
+    ends = np.cumsum([len(plane.contours) for plane in planes]).tolist()
+    found = []
+    for plane, begin, end in zip(planes, [0, *ends], ends, strict=False):
+        rows = slice(begin, end)
+        found.append(_clean_one(plane, polygons[rows], valid[rows], area[rows]))
+    return found
+
+
+def _clean_one(
+    plane: ContourPlane, polygons: Any, valid: NDArray[np.bool_], area_mm2: FloatArray
+) -> tuple[Plane, str | None]:
+    import shapely
+
+    contours, areas = plane.contours, area_mm2.tolist()
     problem = None
-    shoelace = [abs(signed_area_mm2(c)) for c in contours]
-    areas = []
-    for i, polygon in enumerate(polygons):
-        if not polygon.is_valid:
-            if _crossings(contours[i]) > _MAX_CROSSINGS:
-                return Plane(plane.z_mm, contours, 0.0, None), TANGLED
-            fixed = shapely.make_valid(polygon)
-            change = abs(fixed.area - shoelace[i])
-            if change > _SELF_CROSSING * shoelace[i]:
-                problem = problem or "self-crossing-contour"
-            if change > _TANGLED * max(shoelace[i], fixed.area):
-                problem = TANGLED
-            polygons[i] = fixed
-        areas.append(float(polygons[i].area))
+    polygons = polygons.copy()
+    for i in np.flatnonzero(~valid).tolist():
+        if _crossings(contours[i]) > _MAX_CROSSINGS:
+            return Plane(plane.z_mm, contours, 0.0, None), TANGLED
+        polygons[i] = shapely.make_valid(polygons[i])
+        areas[i] = float(polygons[i].area)
+        shoelace = abs(signed_area_mm2(contours[i]))
+        change = abs(areas[i] - shoelace)
+        if change > _SELF_CROSSING * shoelace:
+            problem = problem or "self-crossing-contour"
+        if change > _TANGLED * max(shoelace, areas[i]):
+            problem = TANGLED
     if problem == TANGLED:
         return Plane(plane.z_mm, contours, sum(areas), None), problem
     if len(contours) == 1:
@@ -284,9 +316,8 @@ def _clean(plane: ContourPlane, profile: Profile | None) -> tuple[Plane, str | N
             if _SELF_CROSSING * smaller < shared < (1 - _SELF_CROSSING) * smaller:
                 return _merged(plane, polygons), "overlapping-contours"
     if copies:
-        kept = [c for i, c in enumerate(contours) if i not in copies]
-        profile = profile_of(kept[0]) if len(kept) == 1 else None
-        return _clean(ContourPlane(plane.z_mm, tuple(kept)), profile)[0], "duplicate-contours"
+        kept = tuple(c for i, c in enumerate(contours) if i not in copies)
+        return clean_planes([ContourPlane(plane.z_mm, kept)])[0][0], "duplicate-contours"
     # Nested or apart: every second level of nesting is a hole.
     total = 0.0
     for i, area in enumerate(areas):
@@ -305,19 +336,24 @@ def _crossings(ring: FloatArray) -> int:
     return int(shapely.STRtree(edges).query(edges, "crosses").shape[1]) // 2
 
 
-def _common_areas(polygons: list) -> list[list[tuple[int, float]]]:  # type: ignore[type-arg]
+def _common_areas(polygons: Any) -> list[list[tuple[int, float]]]:
     """Return for each polygon the others that it meets, in order, and the area they share."""
     import shapely
 
-    every = np.array(polygons, dtype=object)
-    first, second = shapely.STRtree(every).query(every, "intersects")
-    other = first != second
-    first, second = first[other], second[other]
-    shared = shapely.area(shapely.intersection(every[first], every[second]))
     found: list[list[tuple[int, float]]] = [[] for _ in polygons]
-    for k in np.lexsort((second, first)):
-        found[int(first[k])].append((int(second[k]), float(shared[k])))
-    return found
+    if len(polygons) == 2:
+        first, second = np.array([0]), np.array([1])
+        if not shapely.intersects(*polygons):
+            return found
+    else:
+        first, second = shapely.STRtree(polygons).query(polygons, "intersects")
+        once = first < second
+        first, second = first[once], second[once]
+    shared = shapely.area(shapely.intersection(polygons[first], polygons[second])).tolist()
+    for i, j, area in zip(first.tolist(), second.tolist(), shared, strict=True):
+        found[i].append((j, area))
+        found[j].append((i, area))
+    return [sorted(of) for of in found]
 
 
 def _exclusive(plane: ContourPlane) -> Plane:
@@ -330,7 +366,7 @@ def _exclusive(plane: ContourPlane) -> Plane:
     return Plane(plane.z_mm, plane.contours, float(area.area), None)
 
 
-def _merged(plane: ContourPlane, polygons: list) -> Plane:  # type: ignore[type-arg]
+def _merged(plane: ContourPlane, polygons: Any) -> Plane:
     import shapely
 
     union = shapely.union_all(polygons)

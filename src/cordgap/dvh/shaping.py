@@ -5,13 +5,10 @@ Cross-sections that shrink from plane to plane say where the body ends, and that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from cordgap.dvh.planes import Plane, Profiles, profiles_of
-from cordgap.dvh.sections import next_vertex
+from cordgap.dvh.planes import DIRECTIONS, Plane, Profiles, profiles_of
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -27,6 +24,8 @@ _LEAST_SHARE = 0.01
 # radius (the volume is then off by less than twice that), into at most so many.
 _CHORD_SHARE = 1e-3
 _MOST_PARTS = 8
+# Of each direction the products x x, x y, y x, y y.
+_PRODUCTS = (DIRECTIONS[:, :, None] * DIRECTIONS[:, None, :]).reshape(-1, 4)
 
 
 def closing_cap(last: Plane, second: Plane, third: Plane) -> Profiles | None:
@@ -51,7 +50,8 @@ def closing_cap(last: Plane, second: Plane, third: Plane) -> Profiles | None:
     if last.profile is None or second.profile is None or third.profile is None:
         return None
     outline, centre = last.contours[0], last.profile.centre_mm
-    moments = _second_moments([p.contours[0] for p in (last, second, third)])
+    squared = np.array([p.profile.squared_radius_mm2 for p in (last, second, third) if p.profile])
+    moments = _second_moments(squared)
     (xx, xy), (_, yy) = moments[0].tolist()
     if not (xx > 0 and xx * yy > xy * xy):
         return None
@@ -84,8 +84,8 @@ def closing_cap(last: Plane, second: Plane, third: Plane) -> Profiles | None:
     drift = centre - second.profile.centre_mm
     back = np.array([[wide, 0.0], [xy / wide, high]]) @ axes
     outlines = []
-    for t, squared in zip(beyond, _squared_widths(slope, bend, beyond), strict=True):
-        shrink = back @ np.diag(np.maximum(np.sqrt(squared), _LEAST_SHARE)) @ to_axes
+    for t, widths in zip(beyond, _squared_widths(slope, bend, beyond), strict=True):
+        shrink = back @ np.diag(np.maximum(np.sqrt(widths), _LEAST_SHARE)) @ to_axes
         outlines.append(centre + t * drift + (outline - centre) @ shrink.T)
     sections = [
         (float(last.z_mm + t * spacing), profile)
@@ -103,25 +103,12 @@ def _squared_widths(slope: FloatArray, bend: FloatArray, t: FloatArray) -> Float
     return np.maximum(widths, 0.0)
 
 
-def _second_moments(contours: Sequence[FloatArray]) -> FloatArray:
-    """Second moments (n, 2, 2) of n polygons about their centroids, divided by their areas."""
-    size = np.array([len(c) for c in contours])
-    first = np.cumsum(size) - size
-    # About a point near each, for precision.
-    near = np.array([c[0] for c in contours])
-    x, y = (np.concatenate(contours) - np.repeat(near, size, axis=0)).T
-    after = next_vertex(size)
-    xn, yn = x[after], y[after]
-    cross = x * yn - xn * y
-    terms = np.stack([
-        cross, cross * (x + xn), cross * (y + yn), cross * (x * x + x * xn + xn * xn),
-        cross * (y * y + y * yn + yn * yn),
-        cross * (x * yn + 2 * (x * y + xn * yn) + xn * y),
-    ])  # fmt: skip
-    twice, mx, my, xx, yy, xy = np.add.reduceat(terms, first, axis=1)
-    cx, cy = mx / (3 * twice), my / (3 * twice)
-    xx, yy, xy = xx / (6 * twice) - cx * cx, yy / (6 * twice) - cy * cy, xy / (12 * twice) - cx * cy
-    return np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
+def _second_moments(squared_radius_mm2: FloatArray) -> FloatArray:
+    """Second moments (n, 2, 2) of n star-shaped cross-sections, divided by their areas."""
+    # Of a sector with radius r: r^4 / 4 times what its direction gives, over r^2 / 2.
+    sums = 0.5 * (squared_radius_mm2 * squared_radius_mm2) @ _PRODUCTS
+    moments: FloatArray = (sums / squared_radius_mm2.sum(axis=1)[:, None]).reshape(-1, 2, 2)
+    return moments
 
 
 def bent(profiles: Profiles) -> tuple[Profiles, IntArray]:

@@ -141,7 +141,9 @@ def _typical_gaps(gaps: FloatArray, default_mm: float | None) -> FloatArray:
         return np.array([only])
     width = min(5, gaps.size)
     first = np.clip(np.arange(gaps.size) - width // 2, 0, gaps.size - width)
-    return np.asarray(np.median(gaps[first[:, None] + np.arange(width)], axis=1))
+    ordered = np.sort(gaps[first[:, None] + np.arange(width)], axis=1)
+    typical: FloatArray = 0.5 * (ordered[:, (width - 1) // 2] + ordered[:, width // 2])
+    return typical
 
 
 def build_solid(
