@@ -11,10 +11,11 @@ import pytest
 
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.dvh import compiled
-from cordgap.dvh.integrate import _N_BINS, _Histogram
+from cordgap.dvh.integrate import _N_BINS, _Histogram, kinks
+from cordgap.dvh.layers import Lofts
 from cordgap.dvh.lines import Spans, scan_section, strips
-from cordgap.dvh.lofts import Lofts, Section, vertices_of
-from cordgap.dvh.planes import N_ANGLES, next_vertex, profiles_of
+from cordgap.dvh.planes import N_ANGLES, Profiles, profiles_of
+from cordgap.dvh.sections import Section, next_vertex
 
 # Both add the same numbers in another order.
 ROUNDING = {"rtol": 1e-9, "atol": 1e-9}
@@ -79,31 +80,50 @@ def test_which_rings_are_star_shaped(kernels, monkeypatch, name, is_star):
 
 def lofts():
     """A cone, and one whose second profile is so small that going on makes it negative."""
-    squared = np.array([np.full(N_ANGLES, 25.0), np.full(N_ANGLES, 16.0)])
-    smaller = np.array([np.full(N_ANGLES, 9.0), np.full(N_ANGLES, 1.0)])
+    squared = np.array([np.full(N_ANGLES, q) for q in (25.0, 9.0, 16.0, 1.0)])
     levels = np.array([0.0, 3.0])
+    profiles = Profiles(
+        np.array([0.0, 3.0, 3.0, 6.0]),
+        np.array([(0.0, 0.0), (1.0, 2.0), (1.0, 2.0), (4.0, 0.0)]),
+        squared,
+        np.pi * squared[:, 0],
+    )
     return Lofts(
-        levels, levels + 3, levels, levels + 3, np.zeros(2, dtype=bool),
-        np.array([(0.0, 0.0), (1.0, 2.0)]), np.array([(1.0, 2.0), (4.0, 0.0)]),
-        squared, smaller, np.pi * squared[:, 0], np.pi * smaller[:, 0],
-    )  # fmt: skip
+        levels, levels + 3, np.array([0, 2]), np.array([1, 3]), np.zeros(2, dtype=bool), profiles
+    )
 
 
 def test_vertices_of_lofts(kernels):
     which, share = np.array([0, 1, 1]), np.array([0.5, 0.25, 1.5])
-    found = vertices_of(lofts(), which, share, share, kernels)
-    np.testing.assert_allclose(found, vertices_of(lofts(), which, share, share, None), **ROUNDING)
+    found = lofts().vertices(which, share, share, kernels)
+    ours = lofts().vertices(which, share, share, None)
+    np.testing.assert_allclose(found, ours, **ROUNDING)
+    found = found.reshape(3, N_ANGLES, 2)
     # sqrt((25 + 9) / 2) around the middle of the way; nothing is left where it would be negative.
     around = np.hypot(*(found[0] - (0.5, 1.0)).T)
     np.testing.assert_allclose(around, np.sqrt(17.0))
     np.testing.assert_allclose(found[2], np.tile((5.5, -1.0), (N_ANGLES, 1)))
 
 
+def upright(outlines, z_mm, areas_mm2, *, rising, sizes=None):
+    """A section of outlines, one for each height, or one for all."""
+    n = [len(o) for o in outlines]
+    k = len(z_mm)
+    return Section(
+        np.array(z_mm, float), np.full(k, 1.1), np.array(areas_mm2, float),
+        np.arange(k) if len(n) == k else np.zeros(k, np.intp), np.concatenate(outlines),
+        next_vertex(n if sizes is None else list(sizes) * len(n)), np.r_[0, np.cumsum(n)], rising,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("rows", [None, np.array([-9.0, 0.7, 2.0, 2.05, 30.0])])
 def test_strips(kernels, rows):
     low, extent = np.array([0.0, -3.0]), np.array([4.0, 9.5])
-    found = strips(low, extent, 0.9, rows, kernels)
-    for a, b in zip(found, strips(low, extent, 0.9, rows), strict=True):
+    boxes = [np.array([(0, y), (5, y), (5, y + h), (0, y + h)])
+             for y, h in zip(low, extent, strict=True)]  # fmt: skip
+    part = upright(boxes, [0.0, 1.0], 5 * extent, rising=False)
+    found = strips(part, 0.9, rows, kernels)
+    for a, b in zip(found, strips(part, 0.9, rows), strict=True):
         np.testing.assert_allclose(a, b, **ROUNDING)
     middles, heights, weights, first = found
     for i in (0, 1):
@@ -116,11 +136,26 @@ def test_strips(kernels, rows):
 
 
 def test_many_strips_need_more_room(kernels):
-    """The loop starts with room for 64 strips."""
-    low, extent = np.array([0.0]), np.array([50.0])
-    found = strips(low, extent, 0.5, None, kernels)
+    """The loop starts with room for 64 strips, and for 64 crossings of an outline."""
+    part = upright([circle(25.0)], [0.0], [np.pi * 625], rising=False)
+    found = strips(part, 0.5, None, kernels)
     assert found[0].size > 128
-    np.testing.assert_allclose(found[0], strips(low, extent, 0.5, None)[0], **ROUNDING)
+    np.testing.assert_allclose(found[0], strips(part, 0.5, None)[0], **ROUNDING)
+    spans, ours = (scan_section(part, 0.5, None, k) for k in (kernels, None))
+    np.testing.assert_allclose(spans.x0_mm, ours.x0_mm, **ROUNDING)
+
+
+def test_rings_of_many_crossings_need_more_room(kernels):
+    """The loop starts with room for four crossings of each line; a comb has more."""
+    teeth = 12
+    x = np.repeat(np.arange(2 * teeth, dtype=float), 2)
+    y = np.tile([0.0, 6.0, 6.0, 0.0], teeth)
+    comb = np.concatenate([np.c_[x, y], [(2 * teeth, -1.0), (-1.0, -1.0)]])
+    part = upright([comb], [0.0], [6.0 * teeth + 2 * teeth + 1], rising=False)
+    found, ours = (scan_section(part, 0.25, None, k) for k in (kernels, None))
+    assert found.x0_mm.size > 4 * strips(part, 0.25, None)[0].size
+    for name in Spans.__dataclass_fields__:
+        np.testing.assert_allclose(getattr(found, name), getattr(ours, name), **ROUNDING)
 
 
 def section(*, shared):
@@ -128,9 +163,43 @@ def section(*, shared):
     outlines = [np.concatenate([circle(6.0 + 0.2 * i, (0.5 * i, -0.3 * i), 12),
                                 circle(2.0, (0.5 * i, 0.0), 8, clockwise=True)])
                 for i in range(1 if shared else 3)]  # fmt: skip
-    z = np.array([0.0, 1.0, 2.5])
-    areas = np.array([90.0, 95.0, 100.0])
-    return Section(z, np.full(3, 1.1), areas, np.stack(outlines), next_vertex([12, 8]))
+    areas = [90.0, 95.0, 100.0]
+    return upright(outlines, [0.0, 1.0, 2.5], areas, rising=not shared, sizes=(12, 8))
+
+
+def test_outlines_of_different_size(kernels):
+    """Slabs: a square, a ring with a hole in two sub-slices, a triangle."""
+    ring = np.concatenate([circle(6.0, n=12), circle(2.0, n=8, clockwise=True)])
+    triangle = np.array([(0.0, 0.0), (5.0, 0.0), (1.0, 4.0)])
+    part = Section(
+        np.arange(4.0), np.ones(4), np.array([16.0, 90.0, 95.0, 10.0]), np.array([0, 1, 1, 2]),
+        np.concatenate([SQUARE, ring, triangle]), next_vertex([4, 12, 8, 3]),
+        np.array([0, 4, 24, 27]), False,
+    )  # fmt: skip
+    found, ours = (scan_section(part, 1.0, None, k) for k in (kernels, None))
+    for name in Spans.__dataclass_fields__:
+        np.testing.assert_allclose(getattr(found, name), getattr(ours, name), **ROUNDING)
+    volume = (found.x1_mm - found.x0_mm) * found.area_mm2
+    by_slice = [volume[found.z_mm == z].sum() for z in part.z_mm]
+    np.testing.assert_allclose(by_slice, part.area_mm2)
+    # A part of it, and each sub-slice with an outline of its own, are cut in the same way.
+    for same in (part.apart(), part.part(1, 4)):
+        cut = scan_section(same, 1.0, None, kernels)
+        kept = np.isin(found.z_mm, same.z_mm)
+        np.testing.assert_allclose(cut.x0_mm, found.x0_mm[kept], **ROUNDING)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_kinks(kernels, axis):
+    """A dose that bends in two of its rows or planes, and is straight between."""
+    at = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 7.0, 9.0])
+    bent = np.interp(at, [0.0, 2.5, 6.0, 9.0], [0.0, 5.0, -3.0, 1.0])
+    values = np.moveaxis(np.broadcast_to(bent, (4, 5, at.size)), 2, axis).copy()
+    x, other = np.arange(5.0), np.arange(4.0)
+    geometry = GridGeometry(x, other, at) if axis == 0 else GridGeometry(x, at, other)
+    grid = DoseGrid.from_array(geometry, values)
+    assert kinks(grid, axis, 0.5, kernels).tolist() == [0.0, 2.5, 6.0, 9.0]
+    assert kinks(grid, axis, 0.5).tolist() == [0.0, 2.5, 6.0, 9.0]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -149,8 +218,7 @@ def test_spans(kernels, shared):
 
 def test_one_sub_slice_has_no_lean_along_z(kernels):
     whole = section(shared=False)
-    one = Section(*(getattr(whole, n)[:1] for n in ("z_mm", "thickness_mm", "area_mm2", "starts")),
-                  whole.after)  # fmt: skip
+    one = whole.part(0, 1)
     found = scan_section(one, 1.0, None, kernels)
     assert not found.lean_z0.any() and not found.lean_z1.any()
     np.testing.assert_allclose(found.x0_mm, scan_section(one, 1.0).x0_mm, **ROUNDING)

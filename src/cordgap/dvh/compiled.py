@@ -34,7 +34,8 @@ _SIGNATURES = {
     ),
     "strips_of": f"Tuple((float64[:,::1],intp[::1]))({_TABLE},{_INDEX},float64,float64,{_LINE})",
     "spans_of": (
-        f"float64[:,::1]({_TABLE},{','.join([_INDEX] * 3)},boolean,{','.join([_LINE] * 6)},{_INDEX})"
+        f"float64[:,::1]({_TABLE},{','.join([_INDEX] * 3)},boolean,{','.join([_LINE] * 6)},"
+        f"{_INDEX})"
     ),
     "slope_change": (
         f"Tuple(({_VECTOR},float64))({_LINE},int64,int64,int64,int64,int64,{_LINE},boolean)"

@@ -366,7 +366,12 @@ class Lofts:
         lower, upper = self.lower[which], self.upper[which]
         if kernels is not None:
             made: FloatArray = kernels.loft_vertices(
-                lower, upper, share, shaped, DIRECTIONS, self.profiles.centre_mm,
+                lower,
+                upper,
+                share,
+                shaped,
+                DIRECTIONS,
+                self.profiles.centre_mm,
                 self.profiles.squared_radius_mm2,
             )
             return made

@@ -13,7 +13,7 @@ columns of the dose grid, where the trilinear dose is linear.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided

@@ -444,10 +444,8 @@ def polar_profiles(
                 if c < n - 1 and directions[to, 0] * y[b] - directions[to, 1] * x[b] <= 0:
                     break
                 over = directions[to, 0] * ey - directions[to, 1] * ex
-                if abs(over) < 1e-12:
-                    radius = np.sqrt(x[a] * x[a] + y[a] * y[a])
-                else:
-                    radius = across / over
+                radial = abs(over) < 1e-12
+                radius = np.sqrt(x[a] * x[a] + y[a] * y[a]) if radial else across / over
                 least = min(least, radius)
                 squared[i, to] = radius * radius
                 ray += 1

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -72,9 +72,7 @@ class Solid:
     def rebuilt(self, *, between: Between | None = None, ends: Ends | None = None) -> Solid:
         """Build the solid of the same planes by another rule."""
         between, ends = between or self.between, ends or self.ends
-        runs, closes, _ = _stack(
-            self.planes, self.roi_name, self.slab_thickness_mm, between, ends
-        )
+        runs, closes, _ = _stack(self.planes, self.roi_name, self.slab_thickness_mm, between, ends)
         return Solid(
             self.roi_name, runs, between, ends, self.planes, self.slab_thickness_mm, closes,
             self.findings,
