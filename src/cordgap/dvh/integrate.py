@@ -262,7 +262,7 @@ def kinks(
     there = at[1:-1][change > 1e-9 * largest / float(np.diff(at).min())]
     if there.size > 1 and np.ptp(there) < step_mm * (there.size - 1):
         return None
-    found: FloatArray = np.r_[at[0], there, at[-1]]
+    found: FloatArray = np.concatenate([at[:1], there, at[-1:]])
     return found
 
 

@@ -24,7 +24,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -104,7 +104,7 @@ class Solid:
         boxes = [run.box() for run in self.runs]
         bottom, top = self.z_range_mm
         lower, upper = (np.array(corners) for corners in zip(*boxes, strict=True))
-        return np.r_[lower.min(axis=0), bottom], np.r_[upper.max(axis=0), top]
+        return np.array([*lower.min(axis=0), bottom]), np.array([*upper.max(axis=0), top])
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -306,15 +306,16 @@ def _lofted(planes: Sequence[Plane], below: Cap, above: Cap, *, bends: bool) -> 
         profiles = Profiles.joined([profiles, above])
     z = profiles.z_mm
     n = z.size
-    bottom, top, hold = z[:-1], z[1:], np.zeros(n - 1, dtype=bool)
-    lower, upper = np.arange(n - 1), np.arange(1, n)
-    # A cap that goes on as it came takes its way from the next plane, however the sides bend.
+    # Bottom, top, lower and upper profile of each, and whether it holds its area. A cap that goes
+    # on as it came takes its way from the next plane, however the sides bend.
+    parts: list[tuple[Any, ...]] = [
+        (z[:-1], z[1:], np.arange(n - 1), np.arange(1, n), np.zeros(n - 1, dtype=bool))
+    ]
     if isinstance(below, float) and below > 0:
-        bottom, top = np.r_[z[0] - below, bottom], np.r_[z[0], top]
-        lower, upper, hold = np.r_[0, lower], np.r_[rows[1], upper], np.r_[True, hold]
+        parts.insert(0, ([z[0] - below], [z[0]], [0], [rows[1]], [True]))
     if isinstance(above, float) and above > 0:
-        bottom, top = np.r_[bottom, z[-1]], np.r_[top, z[-1] + above]
-        lower, upper, hold = np.r_[lower, n - 1], np.r_[upper, rows[-2]], np.r_[hold, True]
+        parts.append(([z[-1]], [z[-1] + above], [n - 1], [rows[-2]], [True]))
+    bottom, top, lower, upper, hold = (np.concatenate(of) for of in zip(*parts, strict=True))
     return Lofts(bottom, top, lower, upper, hold, profiles)
 
 
