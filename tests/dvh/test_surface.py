@@ -143,6 +143,16 @@ def test_normals_point_outwards():
     np.testing.assert_allclose(np.linalg.norm(straight().normals, axis=1), 1.0, atol=1e-9)
 
 
+def test_a_vertex_drawn_twice_has_no_normal_and_does_no_harm():
+    """The edge between the two has no direction; a rounded end shrinks both in one place."""
+    twice = np.repeat(circle(5.0, n=40), [2] + [1] * 39, axis=0)
+    solid = solid_of([ring(twice, z) for z in (0.0, 2.0, 4.0)], ends="rounded")
+    surface = surface_of(solid)
+    assert np.isfinite(surface.normals).all()
+    near = surface.nearest(np.array([[7.0, 0.0, 2.0]]))[0]
+    assert near == pytest.approx([2.0], abs=0.05)  # chords of 40 vertices lie up to 0.02 mm inside
+
+
 def test_range_of_levels():
     part = surface_of(straight().solid, z_range_mm=(-3.0, 3.0))
     assert part.points_mm[:, 2].min() >= -3.0 - 1.5  # whole layers of 1.5 mm

@@ -190,7 +190,8 @@ def _side(
         # The surface leans where the cross-section moves with z.
         slope = np.gradient(xy, z_mm, axis=0)
         normal[..., 2] = -np.einsum("ijk,ijk->ij", slope, normal[..., :2])
-        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        # Two vertices in one place have no normal.
+        normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
     shape = (k, which.size)
     points = np.empty((*shape, 3))
     points[..., :2] = xy
