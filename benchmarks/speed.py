@@ -48,7 +48,7 @@ COMMAND = "from cordgap.cli.main import run; run()"
 # A ratio below this share of the recorded one fails the guard.
 LEAST_SHARE = 0.5
 # Coarser than the default, to be asked for: within 0.1 mm and 0.03 mm on the cord of A.
-COARSE_MM, MIDDLE_MM = 1.7, 1.2
+COARSE_MM, MIDDLE_MM = 1.7, 1.5
 
 
 @dataclass(frozen=True)
