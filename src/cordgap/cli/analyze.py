@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cordgap.cli import common, flags
-from cordgap.cli import prior as prior_options
+from cordgap.cli import common, flags, shared
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import OptionError
 
@@ -26,33 +25,15 @@ if TYPE_CHECKING:
 _NAMED = ("report.html", "report.pdf", "result.json", "view3d.html")
 
 
+@shared.takes(*shared.FILES, *shared.ANALYSIS, *shared.PREVIOUS)
 def analyze(
-    path: flags.OptionalPathArgument = None,
+    given: shared.Given,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Write result.json, report.html, report.pdf, figures and CSV."
         ),
     ] = None,
-    rtstruct: flags.RtstructOption = None,
-    rtdose: flags.RtdoseOption = None,
-    rtplan: flags.RtplanOption = None,
-    accept: flags.AcceptOption = None,
-    relative_dose_gy: flags.RelativeDoseOption = None,
-    cord: flags.CordOption = None,
-    target: flags.TargetOption = None,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
-    protocol: flags.ProtocolOption = None,
-    constraint: flags.ConstraintOption = None,
-    coverage: flags.CoverageOption = None,
-    max_mm: flags.MaxOption = None,
-    method: flags.MethodOption = None,
-    reachable: flags.ReachableOption = None,
-    alpha_beta: flags.AlphaBetaOption = None,
-    scenarios: flags.ScenariosOption = None,
-    falloff: flags.FalloffOption = None,
-    level: flags.LevelOption = None,
     dicom: Annotated[
         bool,
         typer.Option("--dicom", help="With --out: structures, DVHs and report as DICOM objects."),
@@ -67,12 +48,6 @@ def analyze(
             "--at", metavar="MM", help="Separation of --dicom and --mesh, not the required one."
         ),
     ] = None,
-    row: prior_options.RowOption = None,
-    prior: prior_options.PriorOption = None,
-    prior_fractions: prior_options.PriorFractionsOption = None,
-    prior_date: prior_options.PriorDateOption = None,
-    registration: prior_options.RegistrationOption = None,
-    recovery: prior_options.RecoveryOption = False,
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into the report.")
     ] = False,
@@ -98,7 +73,7 @@ def analyze(
       cordgap analyze plans/coverage-first --out report --level T7=-12:8
       cordgap analyze EXPORT --cord Medulla --target GTV_1 --rx 24 --fractions 2 --json
     """
-    options = PlanOptions.given(locals()).filled_from_file()
+    options = PlanOptions.given({**given, "identify": identify}).filled_from_file()
     common.start_logging(quiet, verbose)
     extras = None
     if notes is not None or logo is not None or metadata:

@@ -6,22 +6,14 @@ from typing import Annotated
 
 import typer
 
-from cordgap.cli import common, flags
+from cordgap.cli import common, flags, shared
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import CordgapError
 
 
+@shared.takes(*shared.FILES, *shared.ROIS)
 def check(
-    path: flags.OptionalPathArgument = None,
-    rtstruct: flags.RtstructOption = None,
-    rtdose: flags.RtdoseOption = None,
-    rtplan: flags.RtplanOption = None,
-    accept: flags.AcceptOption = None,
-    relative_dose_gy: flags.RelativeDoseOption = None,
-    cord: flags.CordOption = None,
-    target: flags.TargetOption = None,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
+    given: shared.Given,
     second_calc: Annotated[
         bool,
         typer.Option("--second-calc", help="Calculate cord and target again, by dicompyler-core."),
@@ -37,7 +29,7 @@ def check(
       cordgap check plans/coverage-first
       cordgap check EXPORT --second-calc --json
     """
-    options = PlanOptions.given(locals())
+    options = PlanOptions.given(given)
     common.start_logging(quiet, verbose)
     from cordgap.check.stored import stored_notes
     from cordgap.check.verdict import judge

@@ -8,7 +8,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -77,9 +77,8 @@ class PlanOptions:
 
     @classmethod
     def given(cls, arguments: Mapping[str, Any]) -> PlanOptions:
-        """Return the options among the arguments of a verb (its ``locals()``)."""
-        names = {f.name for f in fields(cls)} - {"from_file"}
-        there = {k: v for k, v in arguments.items() if k in names and v is not None}
+        """Return the options of a verb; what is None was not given."""
+        there = {name: value for name, value in arguments.items() if value is not None}
         return cls(**{"path": None, **there})
 
     def filled_from_file(self) -> PlanOptions:

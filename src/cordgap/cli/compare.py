@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cordgap.cli import common, flags
+from cordgap.cli import common, flags, shared
 from cordgap.cli.common import PlanOptions
 
 if TYPE_CHECKING:
     from cordgap.comparison import Comparison
 
 
+@shared.takes(*shared.ROIS, *shared.GOALS, "falloff")
 def compare(
     pre: Annotated[Path, typer.Argument(metavar="PRE", help="Plan or contours before surgery.")],
     post: Annotated[Path, typer.Argument(metavar="POST", help="Plan or contours after surgery.")],
@@ -26,21 +27,14 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write compare.json and compare.svg, .png.")
     ] = None,
-    cord: flags.CordOption = None,
-    target: flags.TargetOption = None,
+    *,
+    given: shared.Given,
     post_cord: Annotated[
         str | None, typer.Option(metavar="NAME", help="ROI that is the cord after surgery.")
     ] = None,
     post_target: Annotated[
         str | None, typer.Option(metavar="NAME", help="ROI that is the target after surgery.")
     ] = None,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
-    protocol: flags.ProtocolOption = None,
-    constraint: flags.ConstraintOption = None,
-    coverage: flags.CoverageOption = None,
-    max_mm: flags.MaxOption = None,
-    falloff: flags.FalloffOption = None,
     json: flags.JsonOption = False,
     quiet: flags.QuietOption = False,
     verbose: flags.VerboseOption = 0,
@@ -63,23 +57,11 @@ def compare(
         from cordgap.report.files import check_folder
 
         check_folder(out)
-    shared = PlanOptions(
-        path=pre,
-        cord=cord,
-        target=target,
-        rx=rx,
-        fractions=fractions,
-        protocol=protocol,
-        constraint=constraint or [],
-        coverage=coverage or [],
-        max_mm=max_mm,
-        falloff=falloff,
-        # Who the patients are is read to compare them, and goes into no output.
-        identify=True,
-    )
-    before = shared.filled_from_file()
+    # Who the patients are is read to compare them, and goes into no output.
+    both = PlanOptions.given({**given, "path": pre, "identify": True})
+    before = both.filled_from_file()
     after = replace(
-        shared, path=post, cord=post_cord or cord, target=post_target or target
+        both, path=post, cord=post_cord or both.cord, target=post_target or both.target
     ).filled_from_file()
     cases = [options.read(need_dose=False, with_image=False) for options in (before, after)]
     frames = (cases[1].frame_of_reference_uid or "", cases[0].frame_of_reference_uid or "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cordgap.cli import common, flags
+from cordgap.cli import common, flags, shared
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import Finding, OptionError, StructureNotFoundError
 
@@ -25,13 +25,9 @@ if TYPE_CHECKING:
     from cordgap.dvh.structures import StructureResult
 
 
+@shared.takes(*shared.FILES, "rx", "fractions")
 def dvh(
-    path: flags.OptionalPathArgument = None,
-    rtstruct: flags.RtstructOption = None,
-    rtdose: flags.RtdoseOption = None,
-    rtplan: flags.RtplanOption = None,
-    accept: flags.AcceptOption = None,
-    relative_dose_gy: flags.RelativeDoseOption = None,
+    given: shared.Given,
     structure: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="ROI to compute; repeatable.")
     ] = None,
@@ -74,8 +70,6 @@ def dvh(
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient name and ID into --rtdose-out.")
     ] = False,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
     json: flags.JsonOption = False,
     quiet: flags.QuietOption = False,
     verbose: flags.VerboseOption = 0,
@@ -88,7 +82,7 @@ def dvh(
       cordgap dvh plans/ring --structure SpinalCord --metric "D0.035cc[Gy]"
       cordgap dvh --rtstruct RS.dcm --rtdose RD.dcm --json
     """
-    options = PlanOptions.given(locals())
+    options = PlanOptions.given({**given, "identify": identify})
     common.start_logging(quiet, verbose)
     if geud_a is not None and not indices:
         raise OptionError("--geud-a belongs to --indices; give both")
@@ -97,7 +91,7 @@ def dvh(
     if identify and rtdose_out is None:
         raise OptionError("--identify belongs to --rtdose-out; nothing else here names a patient")
     _check_file("--csv", csv)
-    _check_file("--rtdose-out", rtdose_out, outside=path)
+    _check_file("--rtdose-out", rtdose_out, outside=options.path)
     from cordgap.dvh.metrics import parse_metric
     from cordgap.dvh.presets import Rules, compute_under, find_preset
     from cordgap.dvh.structures import DEFAULT_METRICS

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from cordgap.cli import common, flags, network
+from cordgap.cli import common, flags, network, shared
 from cordgap.errors import OptionError
 
 
+@shared.takes(*shared.DOUBTS, *shared.ANALYSIS)
 def receive(
     into: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what arrives.")],
     allow: Annotated[
@@ -40,22 +41,8 @@ def receive(
     settle_s: network.SettleOption = 10.0,
     patience_s: network.PatienceOption = 300.0,
     timeout_s: network.TimeoutOption = 600.0,
-    accept: flags.AcceptOption = None,
-    relative_dose_gy: flags.RelativeDoseOption = None,
-    cord: flags.CordOption = None,
-    target: flags.TargetOption = None,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
-    protocol: flags.ProtocolOption = None,
-    constraint: flags.ConstraintOption = None,
-    coverage: flags.CoverageOption = None,
-    max_mm: flags.MaxOption = None,
-    method: flags.MethodOption = None,
-    reachable: flags.ReachableOption = None,
-    alpha_beta: flags.AlphaBetaOption = None,
-    scenarios: flags.ScenariosOption = None,
-    falloff: flags.FalloffOption = None,
-    level: flags.LevelOption = None,
+    *,
+    given: shared.Given,
     idle_s: Annotated[
         float | None, typer.Option(min=0, help="End when nothing came for so many seconds.")
     ] = None,
@@ -72,7 +59,7 @@ def receive(
       cordgap receive --into inbox --allow ECLIPSE --port 11112
       cordgap receive --into inbox --allow ECLIPSE --analyze --out results
     """
-    options = common.PlanOptions.given(locals())
+    options = common.PlanOptions.given(given)
     common.start_logging(quiet, verbose)
     network.require_extra()
     from cordgap.cli.analyze import standing

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cordgap.cli import common, flags
-from cordgap.cli import prior as prior_options
+from cordgap.cli import common, flags, shared
 from cordgap.cli.common import PlanOptions
 from cordgap.errors import DicomError
 
@@ -16,33 +15,9 @@ if TYPE_CHECKING:
     from cordgap.case.case import Case
 
 
+@shared.takes(*shared.FILES, *shared.ANALYSIS, *shared.PREVIOUS)
 def separation(
-    path: flags.OptionalPathArgument = None,
-    rtstruct: flags.RtstructOption = None,
-    rtdose: flags.RtdoseOption = None,
-    rtplan: flags.RtplanOption = None,
-    accept: flags.AcceptOption = None,
-    relative_dose_gy: flags.RelativeDoseOption = None,
-    cord: flags.CordOption = None,
-    target: flags.TargetOption = None,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
-    protocol: flags.ProtocolOption = None,
-    constraint: flags.ConstraintOption = None,
-    coverage: flags.CoverageOption = None,
-    max_mm: flags.MaxOption = None,
-    method: flags.MethodOption = None,
-    reachable: flags.ReachableOption = None,
-    alpha_beta: flags.AlphaBetaOption = None,
-    scenarios: flags.ScenariosOption = None,
-    falloff: flags.FalloffOption = None,
-    level: flags.LevelOption = None,
-    row: prior_options.RowOption = None,
-    prior: prior_options.PriorOption = None,
-    prior_fractions: prior_options.PriorFractionsOption = None,
-    prior_date: prior_options.PriorDateOption = None,
-    registration: prior_options.RegistrationOption = None,
-    recovery: prior_options.RecoveryOption = False,
+    given: shared.Given,
     json: flags.JsonOption = False,
     quiet: flags.QuietOption = False,
     verbose: flags.VerboseOption = 0,
@@ -58,7 +33,7 @@ def separation(
     Without a dose, from contours and a prescription: cordgap separation PATH --rx 24 --fractions 2.
     From contours alone the schedules are answered.
     """
-    options = PlanOptions.given(locals()).filled_from_file()
+    options = PlanOptions.given(given).filled_from_file()
     common.start_logging(quiet, verbose)
     from dataclasses import replace
 

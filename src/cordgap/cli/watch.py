@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cordgap.cli import common, flags, network
+from cordgap.cli import common, flags, network, shared
 from cordgap.errors import OptionError
 
 
+@shared.takes(*shared.DOUBTS, *shared.ANALYSIS)
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that is exported to.")],
     out: network.ResultsOption = Path("cordgap-results"),
@@ -18,22 +19,8 @@ def watch(
     settle_s: network.SettleOption = 10.0,
     patience_s: network.PatienceOption = 300.0,
     timeout_s: network.TimeoutOption = 600.0,
-    accept: flags.AcceptOption = None,
-    relative_dose_gy: flags.RelativeDoseOption = None,
-    cord: flags.CordOption = None,
-    target: flags.TargetOption = None,
-    rx: flags.RxOption = None,
-    fractions: flags.FractionsOption = None,
-    protocol: flags.ProtocolOption = None,
-    constraint: flags.ConstraintOption = None,
-    coverage: flags.CoverageOption = None,
-    max_mm: flags.MaxOption = None,
-    method: flags.MethodOption = None,
-    reachable: flags.ReachableOption = None,
-    alpha_beta: flags.AlphaBetaOption = None,
-    scenarios: flags.ScenariosOption = None,
-    falloff: flags.FalloffOption = None,
-    level: flags.LevelOption = None,
+    *,
+    given: shared.Given,
     json: flags.JsonOption = False,
     quiet: flags.QuietOption = False,
     verbose: flags.VerboseOption = 0,
@@ -47,7 +34,7 @@ def watch(
       cordgap watch /exports --out results --protocol hytec-2021
       cordgap watch /exports --out results --once
     """
-    options = common.PlanOptions.given(locals())
+    options = common.PlanOptions.given(given)
     common.start_logging(quiet, verbose)
     if not folder.is_dir():
         raise OptionError(f"{folder.name or folder} is not a folder: name the one exported to")
