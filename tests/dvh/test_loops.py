@@ -198,8 +198,8 @@ def test_kinks(kernels, axis):
     x, other = np.arange(5.0), np.arange(4.0)
     geometry = GridGeometry(x, other, at) if axis == 0 else GridGeometry(x, at, other)
     grid = DoseGrid.from_array(geometry, values)
-    assert kinks(grid, axis, 0.5, kernels).tolist() == [0.0, 2.5, 6.0, 9.0]
-    assert kinks(grid, axis, 0.5).tolist() == [0.0, 2.5, 6.0, 9.0]
+    assert kinks(grid, axis, kernels).tolist() == [0.0, 2.5, 6.0, 9.0]
+    assert kinks(grid, axis).tolist() == [0.0, 2.5, 6.0, 9.0]
 
 
 @pytest.mark.parametrize("shared", [True, False])

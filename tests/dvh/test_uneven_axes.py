@@ -28,6 +28,6 @@ def test_a_dose_that_is_straight_on_an_uneven_axis_has_no_kink(axis):
     geometry = GridGeometry(np.array([0.0, 2.0]), *(np.array(at) for _ in range(2)))
     along = np.meshgrid(at, at, [0.0, 2.0], indexing="ij")[axis]
     straight = DoseGrid.from_array(geometry, 5.0 + 2.0 * along)
-    assert kinks(straight, axis, 0.3).tolist() == [0.0, 12.0]
+    assert kinks(straight, axis).tolist() == [0.0, 12.0]
     bent = DoseGrid.from_array(geometry, 5.0 + np.abs(along - 7.0))
-    assert kinks(bent, axis, 0.3).tolist() == [0.0, 7.0, 12.0]
+    assert kinks(bent, axis).tolist() == [0.0, 7.0, 12.0]
