@@ -62,27 +62,27 @@ def takes(*names: str) -> Callable[[Verb], Verb]:
 
     def decorate(verb: Verb) -> Verb:
         hints = get_type_hints(verb, include_extras=True)
-        # By name only: typer passes them so, and their order is that of --help.
-        by_name = inspect.Parameter.KEYWORD_ONLY
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(verb).parameters.values():
             if parameter.name == "given":
                 parameters += [
-                    inspect.Parameter(
-                        name, by_name, default=_DEFAULTS.get(name), annotation=_TYPES[name]
+                    parameter.replace(
+                        name=name, default=_DEFAULTS.get(name), annotation=_TYPES[name]
                     )
                     for name in names
                 ]
             else:
-                hint = hints[parameter.name]
-                parameters.append(parameter.replace(annotation=hint, kind=by_name))
+                parameters.append(parameter.replace(annotation=hints[parameter.name]))
+        signature = inspect.Signature(parameters)
 
         @wraps(verb)
-        def run(**arguments: Any) -> None:
-            given = {name: arguments.pop(name) for name in names}
-            verb(given=given, **arguments)
+        def run(*values: Any, **named: Any) -> None:
+            bound = signature.bind(*values, **named)
+            bound.apply_defaults()
+            given = {name: bound.arguments.pop(name) for name in names}
+            verb(given=given, **bound.arguments)
 
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__signature__ = signature  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
 
