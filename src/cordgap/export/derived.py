@@ -22,6 +22,8 @@ _PATIENT = {
     "PatientID": "patient_id",
     "PatientBirthDate": "birth_date",
 }
+# Stand in for UIDs until what they are made from is written. Any other has another prefix.
+_BLANK_UIDS = tuple(f"0.0.{digit * 60}" for digit in "12")
 
 
 def refuse_originals(case: Case, target: Path) -> None:
@@ -99,13 +101,17 @@ def finished(ds: Any, files: Sequence[InputFile], *, long_values: bool = False) 
         bytes: a long contour has more.
     """
     syntax = ImplicitVRLittleEndian if long_values else ExplicitVRLittleEndian
-    ds.SOPInstanceUID = ds.SeriesInstanceUID = "0.0"
+    ds.SOPInstanceUID, ds.SeriesInstanceUID = _BLANK_UIDS
+    data = _saved(ds, syntax)
     hashed = hashlib.sha256("|".join(f.sop_instance_uid for f in files).encode())
-    hashed.update(_saved(ds, syntax))
+    hashed.update(data)
     seed = hashed.hexdigest()
-    ds.SOPInstanceUID = str(generate_uid(entropy_srcs=[seed, "instance"]))
-    ds.SeriesInstanceUID = str(generate_uid(entropy_srcs=[seed, "series"]))
-    return _saved(ds, syntax)
+    # As long as what stands in for them, so that nothing has to be written twice.
+    for keyword, blank in zip(("SOPInstanceUID", "SeriesInstanceUID"), _BLANK_UIDS, strict=True):
+        uid = str(generate_uid(entropy_srcs=[seed, keyword]))
+        setattr(ds, keyword, uid)
+        data = data.replace(blank.encode("ascii"), uid.encode("ascii"))
+    return data
 
 
 def _saved(ds: Any, syntax: UID) -> bytes:

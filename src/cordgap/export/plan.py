@@ -447,9 +447,17 @@ def _even_step(axis: FloatArray, name: str) -> float:
     return step
 
 
+# A sign, nine digits, the point and five more are the 16 characters of a decimal string.
+_MOST_MM = 1e9
+
+
 def contour_data(ring: FloatArray, z_mm: float) -> RawDataElement:
     """Coordinates as bytes: one decimal-string object a number costs seconds."""
-    words = "\\".join(decimals(np.c_[ring, np.full(len(ring), z_mm)].ravel())).encode("ascii")
+    values = np.round(np.c_[ring, np.full(len(ring), z_mm)].ravel(), 5) + 0.0
+    text = "\\".join(map(repr, values.tolist())) + "\\"
+    if "e" in text or np.abs(values).max() >= _MOST_MM:
+        text = "\\".join(decimals(values)) + "\\"
+    words = text.replace(".0\\", "\\")[:-1].encode("ascii")
     words += b" " * (len(words) % 2)
     return RawDataElement(CONTOUR_DATA, "DS", len(words), words, 0, True, True)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.charset import default_encoding
 from pydicom.dataset import Dataset
 
 from cordgap._version import __version__
@@ -201,6 +202,8 @@ def _contours_item(number: int, roi: Roi, source: Dataset) -> Any:
         image = min(images, key=lambda pair: abs(pair[0] - z), default=None)
         for ring in rings:
             contour: Any = Dataset()
+            # Coordinates are bytes in the encoding of the file: written as they are, not parsed.
+            contour.set_original_encoding(True, True, default_encoding)
             if image is not None and abs(image[0] - z) <= PLANE_TOLERANCE_MM:
                 contour.ContourImageSequence = [reference(*image[1])]
             contour.ContourGeometricType = "CLOSED_PLANAR"

@@ -375,7 +375,7 @@ def draw_figure(name: str, result: CaseResult) -> Figure:
 
     size = _SCENARIO_SIZE if name == SCENARIO_FIGURE else _PLOTS[name][1]
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, dpi=PNG_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         if name == SCENARIO_FIGURE:
             from cordgap.report.scenario_figure import plot_scenarios
@@ -393,7 +393,16 @@ def draw_figure(name: str, result: CaseResult) -> Figure:
         ]
         words = _filled(parts, int(size[0] * _FOOTER_CHARACTERS))
         figure.supxlabel(words, fontsize=7, color=GREY)
+        _lay_out(figure)
     return figure
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out once: each file of it would else be drawn twice, to be laid out anew."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine(None)
 
 
 def _filled(parts: Sequence[str], most: int) -> str:
