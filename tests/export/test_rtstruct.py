@@ -15,12 +15,11 @@ import shapely
 
 from cordgap.dicom.read import read_case
 from cordgap.dicom.structures import read_structures
-from cordgap.dvh.planes import inside_rings
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import DicomError, OptionError
 from cordgap.export.bundle import DVHS, REPORT, STRUCTURES, dicom_contents
 from cordgap.export.document import encapsulated_pdf_bytes
-from cordgap.export.rois import keyhole, unique_name
+from cordgap.export.rois import unique_name
 from cordgap.export.rtstruct import rtstruct_bytes, write_rtstruct
 from cordgap.report.document import document_pdf
 
@@ -224,17 +223,6 @@ def test_without_an_answer_the_cord_alone_is_written(ring, at, tmp_path):
     assert "no resection volume can be given" in notes[0]
     names = {i.ROIName for i in pydicom.dcmread(_file(content)).StructureSetROISequence}
     assert names == {f"CG_Shell_{at}", "CG_Shell_3.0mm", "CG_Cord_PRV1.5"}
-
-
-def test_keyhole_keeps_the_area():
-    rng = np.random.default_rng(3)
-    holes = [shapely.Point(x, y).buffer(r) for x, y, r in ((3, 0, 1.5), (-3, 1, 2), (0, -4, 1))]
-    polygon = shapely.Point(0, 0).buffer(8).difference(shapely.union_all(holes))
-    ring = keyhole(polygon)
-    assert abs(_shoelace(ring)) == pytest.approx(polygon.area, rel=1e-12)
-    points = rng.uniform(-9, 9, (500, 2))
-    inside = shapely.contains_xy(polygon, points[:, 0], points[:, 1])
-    assert (inside_rings([ring], points) == inside).all()
 
 
 def test_names_are_unique_and_short():

@@ -22,12 +22,17 @@ from numpy.typing import NDArray
 from cordgap.analysis import CaseResult
 from cordgap.dvh.surface import Surface, contains, surface_of
 from cordgap.errors import OptionError
-from cordgap.export.rois import Pair, pair_of, resection_known, separations_of
+from cordgap.export.rois import (
+    Pair,
+    pair_of,
+    removed_volume_cc,
+    resection_known,
+    separations_of,
+)
 from cordgap.report.style import REMOVED, role_colour
 from cordgap.report.view3d import Body, view_html
 from cordgap.separation.gap import direction_deg
 from cordgap.separation.result import GapMap
-from cordgap.separation.sections import split_target
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -219,7 +224,7 @@ def _removed(result: CaseResult, pair: Pair, target: Surface, separation_mm: flo
     cord_points = pair.cord_surface.points_mm
     lower = np.maximum(lower, cord_points.min(axis=0) - separation_mm)
     upper = np.minimum(upper, cord_points.max(axis=0) + separation_mm)
-    volume_cc = _removed_cc(pair, gaps, separation_mm)
+    volume_cc = removed_volume_cc(pair, gaps, separation_mm)
     if (lower >= upper).any() or 1000.0 * volume_cc < MIN_PIECE_MM3:
         return None
 
@@ -242,21 +247,6 @@ def _removed(result: CaseResult, pair: Pair, target: Surface, separation_mm: flo
         return None
     name = f"removed at {separation_mm:.1f} mm"
     return Body("removed", name, REMOVED, found.vertices_mm, found.faces, volume_cc)
-
-
-def _removed_cc(pair: Pair, gaps: GapMap, separation_mm: float) -> float:
-    """Volume removed, from the cross-section in the middle of every layer of the target."""
-    bottom = np.array([layer.bottom_mm for layer in pair.target.layers])
-    top = np.array([layer.top_mm for layer in pair.target.layers])
-    splits = split_target(
-        pair.target,
-        pair.cord_surface,
-        separation_mm,
-        z_mm=0.5 * (bottom + top),
-        gaps=gaps,
-        clearable=pair.clearable,
-    )
-    return float(np.dot([s.removed.area for s in splits], top - bottom)) / 1000.0
 
 
 def _drop_crumbs(field: FloatArray, lattice: Lattice) -> None:

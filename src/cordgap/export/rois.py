@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,30 @@ from cordgap.case.structure import Structure
 from cordgap.dvh.solid import Solid, build_solid
 from cordgap.dvh.surface import Surface, surface_of
 from cordgap.errors import OptionError
+from cordgap.export.outlines import (
+    VOLUME_FRACTION,
+    Outline,
+    Rings,
+    Section,
+    equal_volume,
+    outline_of,
+    rings_of,
+)
 from cordgap.limits.constraint import PRV_MARGIN_MM
 from cordgap.report.style import REMOVED, SHELL, role_colour
-from cordgap.separation.sections import even_odd, regions_within, split_target
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
+from cordgap.separation.result import GapMap
+from cordgap.separation.sections import Split, even_odd, regions_within, split_target
 
 FloatArray = NDArray[np.float64]
 
 # PS3.3 C.8.8.5 allows 64 characters; Eclipse shows 16 and refuses more.
 NAME_LENGTH = 16
-# Less is what is left where two outlines touch.
-MIN_PIECE_MM2 = 0.05
+# Less lies between planes that say nothing of it.
+LEAST_CC = 0.001
+# Separations that differ by less are the same.
+_SAME_MM = 1e-6
+# Distance of the cross-sections from which a volume is added up.
+_LEVELS_MM = 0.5
 # The cord's surface is needed a little beyond the levels that look at it.
 _BEYOND_MM = 2.0
 
@@ -43,7 +55,7 @@ class Roi:
     colour: str
     interpreted_type: str
     source: Structure
-    planes: tuple[tuple[float, tuple[FloatArray, ...]], ...]
+    planes: Rings
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,32 +160,32 @@ def _at(
     mm = f"{separation_mm:.1f}mm"
     near = f"{separation_mm:.2f} mm from {cord.roi_name}"
     of = f"{near}, {result.cordgap_version}"
-    rois, notes = [], []
+    rois: list[Roi] = []
+    notes: list[str] = []
     if resection_known(result):
-        splits = split_target(
-            pair.target,
-            pair.cord_surface,
-            separation_mm,
-            z_mm=target.z_mm,
-            gaps=result.separation.map,
-            clearable=pair.clearable,
-        )
-        for word, colour, what, planes in (
-            ("Resect", REMOVED, "closer than", [(s.z_mm, s.removed) for s in splits]),
+        pieces = _pieces(result, pair, separation_mm)
+        for (word, what, colour), (volume_cc, outline) in zip(
             (
-                "Remain",
-                role_colour(target.role),
-                "left after decompression to",
-                [(s.z_mm, s.remaining) for s in splits],
+                ("Resect", "closer than", REMOVED),
+                ("Remain", "left after decompression to", role_colour(target.role)),
             ),
+            pieces,
+            strict=True,
         ):
-            rings = _rings(planes)
-            if not rings:
-                notes.append(f"no part of {target.roi_name} is {what} {near}")
+            part = f"{target.roi_name} {what} {near}"
+            if not outline.planes:
+                lost = volume_cc > LEAST_CC
+                words = f", where it holds {volume_cc:.3f} cc between the planes" if lost else ""
+                notes.append(f"no part of {part}{words}")
                 continue
             name = unique_name(f"CG_{word}_{mm}", taken)
-            words = f"cordgap: part of {target.roi_name} {what} {of}"
-            rois.append(Roi(name, words, colour, "CONTROL", target, rings))
+            if not outline.holds(volume_cc, 2 * VOLUME_FRACTION):
+                held = "no volume" if outline.volume_cc is None else f"{outline.volume_cc:.3f} cc"
+                notes.append(f"the contours of {name} hold {held}, not {volume_cc:.3f} cc")
+            words = f"cordgap: part of {target.roi_name} {what} {of}, {volume_cc:.3f} cc"
+            if outline.shift_mm:
+                words += f", outline moved by {outline.shift_mm:+.3f} mm to hold it"
+            rois.append(Roi(name, words, colour, "CONTROL", target, outline.planes))
     low, high = pair.target.z_range_mm
     levels = cord.z_mm[(cord.z_mm >= low - separation_mm) & (cord.z_mm <= high + separation_mm)]
     shell = _margin(cord, pair.cord, pair.cord_surface, separation_mm, levels, hollow=True)
@@ -181,6 +193,87 @@ def _at(
     words = f"cordgap: within {of}, the cord left out, at the levels of {target.roi_name}"
     rois.append(Roi(name, words, SHELL, "AVOIDANCE", cord, shell))
     return rois, notes
+
+
+def _pieces(
+    result: CaseResult, pair: Pair, separation_mm: float
+) -> tuple[tuple[float, Outline], tuple[float, Outline]]:
+    """What is removed and what is left: volume in cc, and outlines that hold it.
+
+    Both are cut along one line, which is moved until the smaller holds its volume.
+    """
+    assert result.separation is not None
+    assert result.target is not None
+    source, gaps, settings = result.target.structure, result.separation.map, result.settings
+
+    @cache
+    def cut(shift_mm: float) -> list[Split]:
+        return split_target(
+            pair.target,
+            pair.cord_surface,
+            separation_mm + shift_mm,
+            z_mm=source.z_mm,
+            gaps=gaps,
+            clearable=pair.clearable,
+        )
+
+    def removed(shift_mm: float) -> Outline:
+        sections = [(x.z_mm, x.removed) for x in cut(shift_mm)]
+        return outline(sections, shift_mm)
+
+    def left(shift_mm: float) -> Outline:
+        sections = [(x.z_mm, x.remaining) for x in cut(shift_mm)]
+        return outline(sections, shift_mm)
+
+    def outline(sections: list[Section], shift_mm: float) -> Outline:
+        found = outline_of(sections, source, between=settings.between, ends=settings.ends)
+        return replace(found, shift_mm=shift_mm)
+
+    removed_cc = stated_cc(result, separation_mm)
+    if removed_cc is None:
+        removed_cc = removed_volume_cc(pair, gaps, separation_mm)
+    left_cc = max(pair.target.volume_cc - removed_cc, 0.0)
+    pair_of_pieces = [(removed_cc, removed), (left_cc, left)]
+    small, large = sorted(pair_of_pieces, key=lambda piece: piece[0])
+    first = equal_volume(small[1], small[0])
+    second = large[1](first.shift_mm)
+    if not second.holds(large[0]):
+        second = equal_volume(large[1], large[0])
+    found = {small[1]: (small[0], first), large[1]: (large[0], second)}
+    return found[removed], found[left]
+
+
+def stated_cc(result: CaseResult, separation_mm: float) -> float | None:
+    """Volume that the result states for what is removed at a separation; None where it does not."""
+    s = result.separation
+    assert s is not None
+    required = s.required_separation_mm
+    if required is not None and abs(required - separation_mm) < _SAME_MM:
+        return s.resection_cc
+    same = (p for p in s.curve if abs(p.separation_mm - separation_mm) < _SAME_MM)
+    return next((p.resection_cc for p in same if p.resection_cc is not None), None)
+
+
+def removed_volume_cc(pair: Pair, gaps: GapMap, separation_mm: float) -> float:
+    """Volume removed, from the cross-section in the middle of every layer of the target.
+
+    Layers thicker than ``_LEVELS_MM`` are looked at in several places.
+    """
+    edges = [
+        np.linspace(x.bottom_mm, x.top_mm, 1 + ceil((x.top_mm - x.bottom_mm) / _LEVELS_MM))
+        for x in pair.target.layers
+    ]
+    bottom = np.concatenate([e[:-1] for e in edges])
+    top = np.concatenate([e[1:] for e in edges])
+    splits = split_target(
+        pair.target,
+        pair.cord_surface,
+        separation_mm,
+        z_mm=0.5 * (bottom + top),
+        gaps=gaps,
+        clearable=pair.clearable,
+    )
+    return float(np.dot([s.removed.area for s in splits], top - bottom)) / 1000.0
 
 
 def _prv(result: CaseResult, cord: Structure, taken: set[str]) -> Roi:
@@ -200,7 +293,7 @@ def _margin(
     levels_mm: FloatArray,
     *,
     hollow: bool,
-) -> tuple[tuple[float, tuple[FloatArray, ...]], ...]:
+) -> Rings:
     import shapely
 
     drawn = {plane.z_mm: plane.contours for plane in solid.planes}
@@ -211,47 +304,7 @@ def _margin(
         body = even_odd(drawn[z])
         grown = shapely.union(region, body)
         planes.append((z, shapely.difference(grown, body) if hollow else grown))
-    return _rings(planes)
-
-
-def _rings(
-    planes: Iterable[tuple[float, BaseGeometry]],
-) -> tuple[tuple[float, tuple[FloatArray, ...]], ...]:
-    """Closed rings of each plane, planes without area left out."""
-    found = []
-    for z, geometry in planes:
-        parts = getattr(geometry, "geoms", [geometry])
-        rings = tuple(
-            keyhole(part)
-            for part in parts
-            if part.geom_type == "Polygon" and part.area >= MIN_PIECE_MM2
-        )
-        if rings:
-            found.append((z, rings))
-    return tuple(found)
-
-
-def keyhole(polygon: BaseGeometry) -> FloatArray:
-    """One ring (n, 2) that goes along a polygon and, through channels without width, its holes.
-
-    Every planning system reads it, while not all combine contours of one plane by exclusive or.
-    """
-    import shapely
-    from scipy.spatial import cKDTree
-
-    solid = shapely.geometry.polygon.orient(polygon)
-    ring = np.asarray(solid.exterior.coords, dtype=np.float64)[:-1, :2]
-    holes = [np.asarray(h.coords, dtype=np.float64)[:-1, :2] for h in solid.interiors]
-    while holes:
-        tree = cKDTree(ring)
-        reach = [tuple(np.atleast_1d(found) for found in tree.query(hole)) for hole in holes]
-        nearest = int(np.argmin([distance.min() for distance, _ in reach]))
-        distance, index = reach[nearest]
-        hole = holes.pop(nearest)
-        j = int(np.argmin(distance))
-        i = int(index[j])
-        ring = np.concatenate([ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]])
-    return ring
+    return rings_of(planes)
 
 
 def unique_name(wanted: str, taken: Collection[str]) -> str:

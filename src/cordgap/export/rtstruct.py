@@ -22,6 +22,7 @@ from cordgap.case.structure import PLANE_TOLERANCE_MM
 from cordgap.dicom.dataset import items, raw_bytes, text, whole_number
 from cordgap.errors import DicomError, OptionError
 from cordgap.export.derived import finished, read_source, reference, refuse_originals, start
+from cordgap.export.outlines import slab_thickness_mm
 from cordgap.export.plan import (
     CONTOUR_DATA,
     RTSTRUCT_STORAGE,
@@ -193,10 +194,7 @@ def _contours_item(number: int, roi: Roi, source: Dataset) -> Any:
     item.ReferencedROINumber = number
     images = _images_by_plane(source, roi.source.roi_number)
     # Readers take the thickness from the distance of planes, which a single one does not have.
-    gaps = np.diff(roi.source.z_mm)
-    thickness = float(np.median(gaps)) if gaps.size else roi.source.slab_thickness_mm
-    if len(roi.planes) > 1:
-        thickness = None
+    thickness = slab_thickness_mm(roi.source) if len(roi.planes) == 1 else None
     contours = []
     for z, rings in roi.planes:
         image = min(images, key=lambda pair: abs(pair[0] - z), default=None)
