@@ -99,7 +99,7 @@ def test_demo_plans_hold_it_through_the_file(plan, ring, tmp_path):
 
 
 def test_shell_and_prv_hold_what_lies_between_their_ends(sampled):
-    """Against cross-sections every 0.6 mm or less, from half a plane before the first to half beyond."""
+    """Against cross-sections every 0.6 mm or less, from half a plane before to half beyond."""
     pair = pair_of(sampled, 6.0)
     rois, _ = derived_rois(sampled, [6.0])
     checked = [(x, x.name) for x in rois if "Shell" in x.name or "PRV" in x.name]

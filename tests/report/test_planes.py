@@ -13,10 +13,12 @@ from PIL import Image
 
 from cordgap.analysis import CaseResult
 from cordgap.dvh.planes import inside_rings
+from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
+from cordgap.phantom.shapes import at_height, circle, make_structure
 from cordgap.report.axial import solids_shown
 from cordgap.report.explorer import explorer_data
-from cordgap.report.planes import MOST_PLANES, axial_planes, plane_levels
+from cordgap.report.planes import MOST_PLANES, View, axial_planes, levels_along, plane_levels
 from cordgap.report.tables import analysis_document
 
 # What the page says: what is closer to the cord is drawn to 0.1 mm, outlines to 0.05 mm.
@@ -102,6 +104,38 @@ def test_levels_are_thinned_evenly(results: dict[str, CaseResult]) -> None:
     levels = plane_levels(replace(s, map=replace(s.map, level_mm=many)))
     assert levels.size <= MOST_PLANES
     assert set(np.diff(levels)) == {3.0}
+
+
+def test_planes_go_on_along_the_cord_while_it_is_seen() -> None:
+    view = View(-35.0, -35.0, 70.0)
+    near_target = np.arange(-20.0, 21.0)
+
+    def cord(half_length_mm: float, lean: float = 0.0) -> Any:
+        z = np.arange(-half_length_mm, half_length_mm + 1.0, 2.5)
+        return build_solid(
+            make_structure(
+                1,
+                "SpinalCord",
+                [at_height(circle(lean * v, 0.0, 5.0, 30), float(v)) for v in z],
+            )
+        )
+
+    levels, step = levels_along(near_target, cord(60.0), view)
+    assert step == 3.0
+    assert (np.diff(levels) > 0).all()
+    assert set(np.round(np.diff(levels), 9)) == {1.0, 3.0}
+    assert (levels[0], levels[-1]) == (-59.0, 59.0)
+    levels, step = levels_along(near_target, cord(500.0), view)
+    assert levels.size <= MOST_PLANES
+    assert step > 3.0
+    assert levels[0] < -480
+    # Leaning by 0.5, the cord reaches the edge of the view at z = 60.
+    levels, _ = levels_along(near_target, cord(100.0, 0.5), view)
+    assert (levels[0], levels[-1]) == (-59.0, 59.0)
+    # No longer than the map: nothing is added.
+    assert levels_along(near_target, cord(20.0), view)[0].size == near_target.size
+    many = np.arange(float(MOST_PLANES))
+    assert levels_along(many, cord(500.0), view)[0] is many
 
 
 def test_slider_begins_at_what_is_to_be_made(results: dict[str, CaseResult]) -> None:

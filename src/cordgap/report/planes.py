@@ -8,6 +8,7 @@ that one small table serves every separation.
 from __future__ import annotations
 
 import io
+import itertools
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ Plane = dict[str, Any]
 
 # Most planes in a page: beyond, every second or third level is shown.
 MOST_PLANES = 150
+# Beyond the levels of the map, along the cord, planes are at least this far apart.
+BEYOND_MM = 3.0
 # Sides of the square that is shown, and the room left around cord and target.
 LEAST_VIEW_MM, MOST_VIEW_MM, ROOM_MM = 70.0, 160.0, 12.0
 # Pixels of a picture are at least this large, and at most so many stand in a row.
@@ -71,14 +74,17 @@ def axial_planes(result: CaseResult, s: Separation) -> dict[str, Any]:
     -------
     dict
         ``view`` (square in mm), ``byte_mm`` and ``lowest_mm`` (what a byte of a distance lattice
-        stands for), ``step_mm`` (between planes), ``planes``, ``structures``.
+        stands for), ``step_mm`` (between planes), ``near_target_mm`` (first and last plane of the
+        map), ``beyond_mm`` (between the planes along the cord before and after; None without
+        any), ``planes``, ``structures``.
     """
-    levels = plane_levels(s)
+    near_target = plane_levels(s)
     solids = solids_shown(result)
     centred = np.isfinite(s.map.centre_mm).all(axis=1)
-    if not levels.size or not centred.any() or len(solids) < 2:
+    if not near_target.size or not centred.any() or len(solids) < 2:
         return {"planes": []}
-    view = _view(solids, levels, s)
+    view = _view(solids, s)
+    levels, beyond_mm = levels_along(near_target, solids[-1][1], view)
     byte_mm = (result.settings.max_mm + 1.0 - LOWEST_MM) / _TOP_BYTE
     near = _distances(solids, levels, result.settings.max_mm, byte_mm)
     pictures = _pictures(result.case.image, view, levels)
@@ -107,7 +113,9 @@ def axial_planes(result: CaseResult, s: Separation) -> dict[str, Any]:
         "lattice_mm": LATTICE_MM,
         # Half a byte, and what the lattice adds, rounded up.
         "shade_mm": float(np.ceil(10.0 * (0.5 * byte_mm + 0.05)) / 10.0),
-        "step_mm": float(levels[1] - levels[0]) if levels.size > 1 else 0.0,
+        "step_mm": float(near_target[1] - near_target[0]) if near_target.size > 1 else 0.0,
+        "near_target_mm": [float(near_target[0]), float(near_target[-1])],
+        "beyond_mm": beyond_mm if levels.size > near_target.size else None,
         "structures": [
             {"name": x.roi_name, "colour": role_colour(x.role), "role": x.role} for x, _ in solids
         ],
@@ -124,7 +132,37 @@ def plane_levels(s: Separation) -> FloatArray:
     return thinned
 
 
-def _view(solids: Sequence[tuple[Structure, Solid]], levels: FloatArray, s: Separation) -> View:
+def levels_along(near_target: FloatArray, cord: Solid, view: View) -> tuple[FloatArray, float]:
+    """Go on along the cord from the levels of the map, as far as the view shows all of it.
+
+    Returns
+    -------
+    levels, beyond_mm
+        Ascending, at most ``MOST_PLANES`` (or those of the map); the step of those that were added.
+    """
+    low, high = cord.z_range_mm
+    lengths = max(float(near_target[0]) - low, 0.0), max(high - float(near_target[-1]), 0.0)
+    room = MOST_PLANES - near_target.size
+    if room < 1:
+        return near_target, 0.0
+    step = max(BEYOND_MM, sum(lengths) / room)
+    added: list[list[float]] = []
+    for start, length, towards in zip(near_target[[0, -1]], lengths, (-step, step), strict=True):
+        levels = start + towards * np.arange(1, int(length / step) + 1)
+        seen = itertools.takewhile(lambda z: _shows(view, cord.section_at(z)), levels.tolist())
+        added.append(list(seen))
+    return np.array([*reversed(added[0]), *near_target, *added[1]]), step
+
+
+def _shows(view: View, rings: Sequence[FloatArray]) -> bool:
+    """Whether a cross-section is there and lies in the view."""
+    if not rings:
+        return False
+    places = np.concatenate(rings) - [view.left_mm, view.front_mm]
+    return bool((places >= 0.0).all() and (places <= view.size_mm).all())
+
+
+def _view(solids: Sequence[tuple[Structure, Solid]], s: Separation) -> View:
     known = s.map.centre_mm[np.isfinite(s.map.centre_mm).all(axis=1)]
     target = solids[0][1]
     low = np.minimum(known.min(axis=0), target.bounds_mm[0][:2]) - ROOM_MM
@@ -141,7 +179,7 @@ def _view(solids: Sequence[tuple[Structure, Solid]], levels: FloatArray, s: Sepa
 def _centre(s: Separation, z: float, view: View) -> list[int] | None:
     i = int(np.argmin(np.abs(s.map.level_mm - z)))
     centre = s.map.centre_mm[i]
-    if not np.isfinite(centre).all():
+    if not s.map.level_mm[0] <= z <= s.map.level_mm[-1] or not np.isfinite(centre).all():
         return None
     return _flat(centre[None], view)
 
@@ -163,6 +201,7 @@ def _distances(
     target, cord = solids[0][1], solids[-1][1]
     boxes: list[tuple[FloatArray, FloatArray] | None] = []
     points = []
+    there = []
     reach = max_mm + LATTICE_MM
     for z in levels:
         rings = target.section_at(float(z))
@@ -182,10 +221,11 @@ def _distances(
                 box = (x, y)
                 xx, yy = np.meshgrid(x, y)
                 points.append(np.c_[xx.ravel(), yy.ravel(), np.full(xx.size, z)])
+                there.append(float(z))
         boxes.append(box)
     if not points:
         return [None] * len(boxes)
-    span = (float(levels[0]) - reach, float(levels[-1]) + reach)
+    span = (there[0] - reach, there[-1] + reach)
     surface = surface_of(cord, z_range_mm=span)
     distance = surface.distance_mm(np.concatenate(points), limit_mm=max_mm + 1.0)
     level = np.clip(np.round((distance - LOWEST_MM) / byte_mm), 0, 255)
