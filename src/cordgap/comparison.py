@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
@@ -57,6 +58,11 @@ class Comparison:
     change: Change
     prediction: Prediction
     findings: tuple[Finding, ...]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the name of who draws it is all that a value knows of reports."""
+        html: str = import_module("cordgap.report.notebook").comparison_html(self)
+        return html
 
     @property
     def grades(self) -> tuple[EpiduralGrade | None, EpiduralGrade | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from cordgap.case.case import Case
 from cordgap.case.grid import DoseGrid
@@ -35,6 +36,11 @@ class StructureResult:
     dvh: DVH | None
     metrics: dict[str, MetricValue]
     findings: tuple[Finding, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the name of who draws it is all that a value knows of reports."""
+        html: str = import_module("cordgap.report.notebook").structure_html(self)
+        return html
 
 
 def compute_structures(

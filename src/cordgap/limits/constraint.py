@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 from cordgap.case.naming import Role
@@ -155,6 +156,11 @@ class ConstraintResult:
     margin: MarginCheck | None = None
     findings: tuple[Finding, ...] = ()
     segment: str | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the name of who draws it is all that a value knows of reports."""
+        html: str = import_module("cordgap.report.notebook").constraint_html(self)
+        return html
 
 
 @dataclass(frozen=True)

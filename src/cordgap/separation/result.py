@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
@@ -287,3 +288,8 @@ class Separation:
     schedules: tuple[Schedule, ...]
     highest_doses: tuple[HighestDose, ...]
     findings: tuple[Finding, ...]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; the name of who draws it is all that a value knows of reports."""
+        html: str = import_module("cordgap.report.notebook").separation_html(self)
+        return html
