@@ -24,7 +24,8 @@
     margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, paper_bgcolor: "#ffffff",
     scene: {
       aspectmode: "manual", aspectratio: { x: ratio[0], y: ratio[1], z: ratio[2] },
-      camera: camera([-1.2, 1.7, 0.8]),
+      // A little lower than the middle, so that the words of the axes below are seen.
+      camera: { ...camera([-1.4, 2.0, 0.95]), center: { x: 0, y: 0, z: -0.12 } },
       xaxis: axis("x [mm], to patient left", box[0]), yaxis: axis("y [mm], to posterior", box[1]),
       zaxis: axis("z [mm], to head", box[2]),
     },
