@@ -421,9 +421,12 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     import matplotlib
 
     buffer = io.BytesIO()
-    metadata = {"Date": None, "Creator": "cordgap"} if kind == "svg" else {"Software": "cordgap"}
+    options: dict[str, Any] = {"metadata": {"Date": None, "Creator": "cordgap"}}
+    if kind == "png":
+        # A third of the effort for 2 % more bytes.
+        options = {"metadata": {"Software": "cordgap"}, "pil_kwargs": {"compress_level": 3}}
     with matplotlib.rc_context(RC):
-        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, **options)
     return buffer.getvalue()
 
 
