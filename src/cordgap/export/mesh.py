@@ -49,6 +49,8 @@ MIN_PIECE_MM3 = 1.0
 # Distances are at least this share of a step: a surface through a lattice point is not closed.
 _NUDGE = 1e-3
 _EVERY = 4
+# The volume that a surface has to enclose is added up from cross-sections this far apart.
+_SECTIONS_MM = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +226,7 @@ def _removed(result: CaseResult, pair: Pair, target: Surface, separation_mm: flo
     cord_points = pair.cord_surface.points_mm
     lower = np.maximum(lower, cord_points.min(axis=0) - separation_mm)
     upper = np.minimum(upper, cord_points.max(axis=0) + separation_mm)
-    volume_cc = removed_volume_cc(pair, gaps, separation_mm)
+    volume_cc = removed_volume_cc(pair, gaps, separation_mm, step_mm=_SECTIONS_MM)
     if (lower >= upper).any() or 1000.0 * volume_cc < MIN_PIECE_MM3:
         return None
 

@@ -38,7 +38,7 @@ LEAST_CC = 0.001
 # Separations that differ by less are the same.
 _SAME_MM = 1e-6
 # Distance of the cross-sections from which a volume is added up.
-_LEVELS_MM = 0.5
+LEVELS_MM = 0.5
 # The cord's surface is needed a little beyond the levels that look at it.
 _BEYOND_MM = 2.0
 
@@ -254,13 +254,15 @@ def stated_cc(result: CaseResult, separation_mm: float) -> float | None:
     return next((p.resection_cc for p in same if p.resection_cc is not None), None)
 
 
-def removed_volume_cc(pair: Pair, gaps: GapMap, separation_mm: float) -> float:
+def removed_volume_cc(
+    pair: Pair, gaps: GapMap, separation_mm: float, *, step_mm: float = LEVELS_MM
+) -> float:
     """Volume removed, from the cross-section in the middle of every layer of the target.
 
-    Layers thicker than ``_LEVELS_MM`` are looked at in several places.
+    Layers thicker than ``step_mm`` are looked at in several places.
     """
     edges = [
-        np.linspace(x.bottom_mm, x.top_mm, 1 + ceil((x.top_mm - x.bottom_mm) / _LEVELS_MM))
+        np.linspace(x.bottom_mm, x.top_mm, 1 + ceil((x.top_mm - x.bottom_mm) / step_mm))
         for x in pair.target.layers
     ]
     bottom = np.concatenate([e[:-1] for e in edges])
