@@ -142,7 +142,7 @@ def test_what_cannot_be_held_is_said():
     assert "moved" not in rois[0].description
     # A sliver of 0.4 mm3 between two planes.
     _, notes = derived_rois(result, [1.01])
-    assert any("no part of GTV closer than 1.01 mm from SpinalCord" in note for note in notes)
+    assert any("no plane holds a part of GTV closer than 1.01 mm" in note for note in notes)
 
 
 def test_a_shift_is_found_or_refused():

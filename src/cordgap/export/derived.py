@@ -109,6 +109,7 @@ def finished(ds: Any, files: Sequence[InputFile], *, long_values: bool = False) 
     # As long as what stands in for them, so that nothing has to be written twice.
     for keyword, blank in zip(("SOPInstanceUID", "SeriesInstanceUID"), _BLANK_UIDS, strict=True):
         uid = str(generate_uid(entropy_srcs=[seed, keyword]))
+        assert len(uid) == len(blank)
         setattr(ds, keyword, uid)
         data = data.replace(blank.encode("ascii"), uid.encode("ascii"))
     return data

@@ -33,7 +33,7 @@ FloatArray = NDArray[np.float64]
 
 # PS3.3 C.8.8.5 allows 64 characters; Eclipse shows 16 and refuses more.
 NAME_LENGTH = 16
-# Less lies between planes that say nothing of it.
+# What lies between the planes and is less than this is not worth a word.
 LEAST_CC = 0.001
 # Separations that differ by less are the same.
 _SAME_MM = 1e-6
@@ -172,11 +172,9 @@ def _at(
             pieces,
             strict=True,
         ):
-            part = f"{target.roi_name} {what} {near}"
             if not outline.planes:
-                lost = volume_cc > LEAST_CC
-                words = f", where it holds {volume_cc:.3f} cc between the planes" if lost else ""
-                notes.append(f"no part of {part}{words}")
+                lost = f": {volume_cc:.3f} cc between the planes" if volume_cc >= LEAST_CC else ""
+                notes.append(f"no plane holds a part of {target.roi_name} {what} {near}{lost}")
                 continue
             name = unique_name(f"CG_{word}_{mm}", taken)
             if not outline.holds(volume_cc, 2 * VOLUME_FRACTION):
