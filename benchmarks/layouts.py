@@ -8,7 +8,7 @@ function, so that distances to the cord do not come from the code that is measur
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import contourpy
 import numpy as np
@@ -18,6 +18,8 @@ from scipy.spatial import cKDTree
 CORD_SAMPLE_MM = 0.35
 # The cord reaches this far beyond the target.
 CORD_BEYOND_MM = 25.0
+# Sharpest source of a usual planner.
+USUAL_SOURCE_MM = 6.0
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,12 @@ NAMED = (
 )
 
 
-def draw(seed: int, number: int) -> Layout:
-    """Layout ``number`` of a seed: anatomy, machine and planner at random."""
+def draw(seed: int, number: int, *, usual: bool = False) -> Layout:
+    """Layout ``number`` of a seed: anatomy, machine and planner at random.
+
+    A ``usual`` planner weighs as in the published cases: only anatomy, source, number of beams and
+    smoothness are drawn.
+    """
     r = np.random.default_rng([seed, number])
 
     def between(low: float, high: float) -> float:
@@ -210,8 +216,8 @@ def draw(seed: int, number: int) -> Layout:
         epidural = ((90.0, 181.0),)
     bone = r.random() < 0.9
     canal = (between(8.3, 10.5), between(7.3, 9.0))
-    return Layout(
-        f"s{seed}n{number:03d}",
+    layout = Layout(
+        f"{'u' if usual else 's'}{seed}n{number:03d}",
         cord_half_mm=(half, half * between(0.75, 1.0)),
         cord_tilt=(between(-0.08, 0.08), between(-0.08, 0.08)),
         cord_bend=between(-0.0008, 0.0008),
@@ -240,3 +246,13 @@ def draw(seed: int, number: int) -> Layout:
             low=about(0.96, 0.3),
         ),
     )
+    if not usual:
+        return layout
+    drawn = layout.machine
+    like_published = Machine(
+        source_mm=max(drawn.source_mm, USUAL_SOURCE_MM),
+        beams=drawn.beams,
+        first_deg=drawn.first_deg,
+        smooth=drawn.smooth,
+    )
+    return replace(layout, machine=like_published)

@@ -1,6 +1,7 @@
 """Plan spine phantoms again at every separation, and write plans and truth as DICOM and JSON.
 
 usage: python benchmarks/replanner.py OUT [--anatomies N] [--seed S] [--first K] [--named]
+                                     [--usual]
 
 A photon pencil beam in an ellipse of water (depth dose, a primary and two scatter Gaussians),
 coplanar beams of 2.5 x 5 mm beamlets, fluence by L-BFGS-B. Three kinds of plan for each anatomy
@@ -497,10 +498,14 @@ def make_anatomies(
     seed: int,
     numbers: Iterable[int],
     named: bool = False,
+    usual: bool = False,
     grid_mm: float = 1.5,
 ) -> None:
-    """Plan layouts of a seed (or the named ones) that are not in the folder yet."""
-    layouts = NAMED if named else tuple(draw(seed, k) for k in numbers)
+    """Plan layouts of a seed (or the named ones) that are not in the folder yet.
+
+    ``usual`` keeps the weights of the published planner.
+    """
+    layouts = NAMED if named else tuple(draw(seed, k, usual=usual) for k in numbers)
     for layout in layouts:
         if (out / layout.name / "truth.json").exists():
             continue
@@ -525,12 +530,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--grid", type=float, default=1.5)
     parser.add_argument("--named", action="store_true", help="the named layouts instead")
+    parser.add_argument("--usual", action="store_true", help="weigh as the published planner")
     options = parser.parse_args()
     make_anatomies(
         options.out,
         seed=options.seed,
         numbers=range(options.first, options.first + options.anatomies),
         named=options.named,
+        usual=options.usual,
         grid_mm=options.grid,
     )
 

@@ -30,11 +30,12 @@ CORD_BEYOND_MM = 10.0
 CORD_PARTIAL_VOLUME_MM = 6.0
 # The rim is the target this near to the cord.
 RIM_WIDTH_MM = 8.0
-# The near-minimum of the rim leaves out this volume.
-NEAR_MM3 = 35.0
-# Levels this near to the smallest gap are the nearest; target within this of it as near.
-NEAREST_LEVELS_MM = 1.0
-ABOUT_AS_NEAR_MM = 3.0
+# Beyond this separation the fall depends on how much of the ring behind it is target: the ring from
+# 4 mm (or the present gap) on, 2 mm wide. With more than the usual share it takes that much more
+# way, with less it takes less.
+RING_COUNTS_FROM_MM = 3.0
+RING_FROM_MM, RING_WIDTH_MM = 4.0, 2.0
+USUAL_RING_SHARE, MOST_RING_DIFFERENCE = 0.57, 0.35
 # Contours end up to half a slice from where a structure ends; this much is no missing level.
 CORD_TOLERANCE_MM = 3.0
 
@@ -80,31 +81,35 @@ class Anatomy:
         )
 
     @cached_property
-    def rim_near_minimum_gy(self) -> float | None:
-        """Dose that all but the coldest 0.035 cc of the rim gets; None without one."""
-        cells = self.rim
-        if not cells.dose_gy.size:
-            return None
-        volume = cells.volume_mm3
-        return float(np.interp(NEAR_MM3, np.cumsum(volume) - 0.5 * volume, cells.dose_gy))
+    def ring_share(self) -> float:
+        """Share of the ring 4 to 6 mm off the cord, at the target's levels, that is target.
 
-    @cached_property
-    def wrap(self) -> float:
-        """Share of the directions, at the levels that are nearest, with target about as near."""
-        gaps = self.map.gap_mm
-        nearest = np.nanmin(np.where(np.isnan(gaps), np.inf, gaps), axis=1)
-        levels = nearest <= self.gap.separation_mm + NEAREST_LEVELS_MM
-        if not levels.any():
-            return 0.0
-        return float(np.mean(gaps[levels] < self.gap.separation_mm + ABOUT_AS_NEAR_MM))
+        The ring of a straight cord of the same volume and length.
+        """
+        low, high = _ring_mm(self.gap.separation_mm)
+        far = self.cells.cord_distance_mm
+        found = float(self.cells.volume_mm3[(far >= low) & (far < high)].sum())
+        bottom, top = self.cord.z_range_mm
+        radius = np.sqrt(self.cord.volume_mm3 / (np.pi * (top - bottom)))
+        height = self.target.z_range_mm[1] - self.target.z_range_mm[0]
+        ring = np.pi * height * ((radius + high) ** 2 - (radius + low) ** 2)
+        return min(found / float(ring), 1.0)
 
     def lag(self, begin_mm: float, slope_gy_per_mm: float, share: float) -> Lag | None:
-        """How the cord's near-maximum lags behind the target; what was asked once is kept."""
+        """How the cord's near-maximum lags behind the target; what was asked once is kept.
+
+        Far off it falls less where much target is left in the ring behind, and more where little.
+        """
         if self.cord_dose is None or slope_gy_per_mm <= 0.0:
             return None
         key = (begin_mm, slope_gy_per_mm, share)
         if key not in self._lags:
-            self._lags[key] = lag_behind(self.cord_dose, *key)
+            more = np.clip(
+                self.ring_share - USUAL_RING_SHARE, -MOST_RING_DIFFERENCE, MOST_RING_DIFFERENCE
+            )
+            found = lag_behind(self.cord_dose, *key)
+            beyond_mm = max(RING_COUNTS_FROM_MM, begin_mm)
+            self._lags[key] = found.stretched(beyond_mm, 1.0 + float(more))
         return self._lags[key]
 
     @cached_property
@@ -149,7 +154,8 @@ def survey(
     target_surface = surface_of(target_solid)
     gap = measure_gap(cord_surface, target_surface)
     gaps = map_gaps(cord_solid, target_surface, gap)
-    cells = sample_target(target_solid, case.dose, cord_surface, reach_mm=max_mm + 1.0)
+    reach = max(max_mm, _ring_mm(gap.separation_mm)[1]) + 1.0
+    cells = sample_target(target_solid, case.dose, cord_surface, reach_mm=reach)
     cells = replace(cells, sextant=sextant_of(cells.points_mm, gaps))
     gradient = cord_dose = None
     if case.dose is not None:
@@ -174,6 +180,12 @@ def survey(
         separation_to_thecal_sac_mm=_gap_to(sac, target_surface, levels, between, ends),
         findings=_findings(cord, target, cord_solid, target_solid, cells),
     )
+
+
+def _ring_mm(separation_mm: float) -> tuple[float, float]:
+    """Distances from the cord between which the ring behind the nearest target lies."""
+    low = max(RING_FROM_MM, separation_mm)
+    return low, low + RING_WIDTH_MM
 
 
 def require_cord(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cordgap.dvh.metrics import Goal
+from cordgap.dvh.metrics import Goal, parse_metric
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.falloff import KNEE_FRACTION, Falloff, PopulationFalloff
 from cordgap.separation.plan import CordLimit
@@ -22,26 +22,21 @@ from cordgap.separation.result import Interval, Method, Region
 # Share of the intervals below that contained the re-planned truth (docs/separation.md).
 INTERVAL_COVERS = 0.9
 # Plan-gradient: range of the slope around its estimate, and what the rest of the error adds.
-SLOPE_RANGE = (0.9, 1.13)
-SLOPE_REST_MM = 0.14
+SLOPE_RANGE = (0.85, 1.18)
+SLOPE_REST_MM = 0.08
 # Share of the lag of the cord behind the target: the estimate, and its shallow and steep end.
 LAG_SHARE = 0.75
-LAG_RANGE = (0.85, 0.5)
-# Slope: half way from the plan's own gradient to what re-planned cases reach, as a share of the
-# prescription per mm, by no more than this (steeper is the unsafe side).
+LAG_RANGE = (0.85, 0.6)
+# Slope: half way (geometric mean) from the gradient in the cord to this share of the prescription
+# per mm, which re-planned cases reach, times what they show beyond.
 USUAL_GRADIENT_PER_MM = 0.10
-MOST_CUT, MOST_LIFT = 0.12, 0.06
-# Then a little less for all: too little separation is worse than too much.
-SAFETY = 0.97
-# A rim colder than this share of the prescription takes its part of the room: 2 per unit of dose.
-COVERED_RIM_FRACTION = 0.87
-COLD_RIM_SLOPE = 2.0
-LEAST_FACTOR = 0.6
-# Target all round makes the fall shallower, target on one side steeper than the middle of the two.
-MIDDLE_WRAP, WRAP_SLOPE = 0.78, 0.2
-LEAST_WRAP, MOST_WRAP = 0.85, 1.05
-# A cord whose hot end is flatter than this share of the gradient sits on the shoulder of the dose.
-SHOULDER, SHOULDER_SLOPE, LEAST_SHOULDER = 0.6, 0.8, 0.7
+SLOPE_FACTOR = 1.07
+# A plan that covers less than usual spends the room on coverage first: 3.5 per unit of D98.
+COVERAGE = parse_metric("D98%[%]")
+USUAL_COVERAGE, COVERAGE_SLOPE = 0.97, 3.5
+LEAST_COVERAGE, MOST_COVERAGE = 0.85, 0.98
+# A short hot end is cooled more easily than a long one: the fall over 2 cc in mm of gradient.
+USUAL_FALL_MM, FALL_SLOPE_PER_MM, MOST_FALL = 3.4, 0.035, 0.15
 # Another dose at the rim: what the rest of the error adds to plan-gradient.
 SHIFT_REST_MM = 0.4
 # ... and how much less than that a goal at the rim needed on anatomies that were held out.
@@ -178,8 +173,7 @@ def plan_gradient(
             return replace(start, method="plan-gradient")
         begin = start.required_mm
         below, above = begin - start.interval_mm[0], start.interval_mm[1] - begin
-    # Once the target is trimmed to what the dose covers, there is no cold rim any more.
-    slope = slope_gy_per_mm(anatomy, rx_gy, covered=start is not None)
+    slope = slope_gy_per_mm(anatomy, rx_gy, trimmed_mm=0.0 if start is None else begin)
     central, low, high = [], [], []
     for limit in limits:
         allowed = limit.allowed_factor
@@ -246,29 +240,27 @@ def _falls_to(
     return at, float(np.hypot(rest, limit.plus_minus_gy / (slope_gy_per_mm * limit.scale)))
 
 
-def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, covered: bool = False) -> float:
+def slope_gy_per_mm(anatomy: Anatomy, rx_gy: float, *, trimmed_mm: float = 0.0) -> float:
     """Fall of the cord dose per mm that a new plan is expected to reach; 0 without a gradient.
 
-    The plan's own gradient, drawn half way (geometric mean) towards 10 % of the prescription per
-    mm, by 6 % up or 12 % down at most, and 3 % less for safety. Less where the rim is cold, because
-    a new plan spends the room on the rim first: factor 1 - 2 (0.87 - r) with r its near-minimum
-    over the prescription (``covered`` takes it as covered). Less where target lies all round the
-    cord, and where the hot end of the cord is flat.
+    The geometric mean of the gradient that the plan shows in the cord and of 10 % of the
+    prescription per mm. Less where the plan covers less (of the target trimmed to ``trimmed_mm``),
+    because a new plan spends the room on coverage first; more where the hot end of the cord is
+    short.
     """
     if anatomy.gradient is None:
         return 0.0
-    own = anatomy.gradient.gradient_gy_per_mm
-    drawn = float(np.sqrt(USUAL_GRADIENT_PER_MM * rx_gy / own))
-    slope = SAFETY * own * min(max(drawn, 1.0 - MOST_CUT), 1.0 + MOST_LIFT)
-    slope *= min(max(1.0 - WRAP_SLOPE * (anatomy.wrap - MIDDLE_WRAP), LEAST_WRAP), MOST_WRAP)
+    own = anatomy.gradient.cord_gradient_gy_per_mm
+    slope = SLOPE_FACTOR * float(np.sqrt(USUAL_GRADIENT_PER_MM * rx_gy * own))
+    covered = anatomy.cells.coverage(COVERAGE, trimmed_mm, rx_gy)
+    if covered is not None:
+        share = min(max(covered / 100.0, LEAST_COVERAGE), MOST_COVERAGE)
+        slope *= 1.0 + COVERAGE_SLOPE * (share - USUAL_COVERAGE)
     if anatomy.cord_dose is not None:
-        flat = max(0.0, SHOULDER - anatomy.cord_dose.hot_gradient_gy_per_mm / own)
-        slope *= max(LEAST_SHOULDER, 1.0 - SHOULDER_SLOPE * flat)
-    rim = None if covered else anatomy.rim_near_minimum_gy
-    if rim is None:
-        return slope
-    missing = max(0.0, COVERED_RIM_FRACTION - rim / rx_gy)
-    return slope * max(LEAST_FACTOR, 1.0 - COLD_RIM_SLOPE * missing)
+        fall_mm = anatomy.cord_dose.warm_below_gy / anatomy.gradient.gradient_gy_per_mm
+        more = FALL_SLOPE_PER_MM * (fall_mm - USUAL_FALL_MM)
+        slope *= 1.0 + min(max(more, -MOST_FALL), MOST_FALL)
+    return slope
 
 
 def plan_falloff(anatomy: Anatomy, limit: CordLimit, rx_gy: float) -> Falloff | None:

@@ -27,6 +27,10 @@ TARGET_INSIDE_MM = 2.0
 TARGET_OUTSIDE_MM = 5.0
 GRADIENT_PERCENTILE = 90.0
 MIN_VOXELS = 20
+# The cord's own gradient: voxels in the cord, less than this farther from the target than its edge.
+CORD_DEPTH_MM = 3.0
+CORD_PERCENTILE = 80.0
+MIN_CORD_VOXELS = 8
 # What rounding leaves of the differences of a flat dose is no gradient.
 FLAT_GY_PER_MM = 1e-6
 # From fewer plans no spread is learned (docs/uncertainty.md).
@@ -37,10 +41,15 @@ KNEE_FRACTION = 0.6
 
 @dataclass(frozen=True)
 class GradientReading:
-    """Near-cord gradient of a plan in Gy/mm and the number of voxels it was read from."""
+    """Near-cord gradient of a plan in Gy/mm and the number of voxels it was read from.
+
+    ``cord_gradient_gy_per_mm`` is that inside the cord where it faces the target; the same where
+    too few voxels lie there.
+    """
 
     gradient_gy_per_mm: float
     n_voxels: int
+    cord_gradient_gy_per_mm: float
 
 
 def read_gradient(
@@ -73,12 +82,21 @@ def read_gradient(
     size = size[inner].ravel()
     to_cord = cord.distance_mm(points, limit_mm=reach_cord + CORD_INSIDE_MM)
     near = (to_cord > -CORD_INSIDE_MM) & (to_cord < reach_cord)
-    to_target = target.distance_mm(points[near], limit_mm=TARGET_OUTSIDE_MM + TARGET_INSIDE_MM)
+    facing_mm = separation_mm + CORD_DEPTH_MM
+    to_target = target.distance_mm(
+        points[near], limit_mm=max(TARGET_OUTSIDE_MM, facing_mm) + TARGET_INSIDE_MM
+    )
     chosen = size[near][(to_target > -TARGET_INSIDE_MM) & (to_target < TARGET_OUTSIDE_MM)]
     if chosen.size < MIN_VOXELS:
         return None
     gradient = float(np.percentile(chosen, GRADIENT_PERCENTILE))
-    return GradientReading(gradient, int(chosen.size)) if gradient > FLAT_GY_PER_MM else None
+    if gradient <= FLAT_GY_PER_MM:
+        return None
+    inside = size[near][(to_cord[near] < 0.0) & (to_target < facing_mm)]
+    of_cord = gradient
+    if inside.size >= MIN_CORD_VOXELS:
+        of_cord = max(float(np.percentile(inside, CORD_PERCENTILE)), FLAT_GY_PER_MM)
+    return GradientReading(gradient, int(chosen.size), of_cord)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ share of this lag is taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from cordgap.case.grid import DoseGrid
 from cordgap.dvh.solid import Solid
 from cordgap.dvh.surface import Surface, in_box
-from cordgap.separation.recession import POINT_MM, cord_lattice, hottest, read_dose
+from cordgap.separation.recession import cord_lattice, hottest, read_dose
 
 FloatArray = NDArray[np.float64]
 
@@ -26,9 +27,8 @@ STEP_MM = 0.25
 LAST_MM = 12.0
 # Cord whose dose is this much below the near-maximum, as a share of it, cannot become it.
 NEVER_SHARE = 0.8
-# Volume of the hot cord whose gradient is read, and the reach of its differences.
-HOT_MM3 = 100.0
-DIFFERENCE_MM = 0.75
+# Volume of the warm cord that the near-maximum is compared with.
+WARM_MM3 = 2000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,23 @@ class CordDose:
 
     ``facing_mm`` is the distance from the cord to that part of the target which is nearest to the
     point, negative where they overlap: the point gains room when the target recedes beyond it.
-    ``hot_gradient_gy_per_mm`` is the mean gradient in the hottest 0.1 cc.
     """
 
     dose_gy: FloatArray
     facing_mm: FloatArray
-    hot_gradient_gy_per_mm: float
+
+    @cached_property
+    def warm_below_gy(self) -> float:
+        """How far the dose of the hottest 2 cc of the cord lies below its near-maximum."""
+        return float(hottest(self.dose_gy) - hottest(self.dose_gy, WARM_MM3))
 
 
 @dataclass(frozen=True, eq=False)
 class Lag:
-    """What the cord stands off in effect, against the separation of the target; both rise."""
+    """What the cord stands off in effect, against the separation of the target; both rise.
+
+    Less than the target, where it lags behind; more, where the target thins out.
+    """
 
     separation_mm: FloatArray
     effective_mm: FloatArray
@@ -66,6 +72,11 @@ class Lag:
         at: FloatArray = np.interp(room, self.effective_mm, self.separation_mm) + beyond
         return at
 
+    def stretched(self, beyond_mm: float, factor: float) -> Lag:
+        """Return a lag that takes ``factor`` times the way beyond a separation."""
+        way = np.maximum(self.separation_mm - beyond_mm, 0.0)
+        return Lag(self.separation_mm + (factor - 1.0) * way, self.effective_mm)
+
 
 def read_cord(
     dose: DoseGrid, cord: Solid, cord_surface: Surface, target: Surface
@@ -83,15 +94,7 @@ def read_cord(
     if not len(points):
         return None
     _, nearest = target.tree.query(points)
-    facing = cord_surface.distance_mm(target.points_mm[nearest])
-    count = min(len(points), round(HOT_MM3 / POINT_MM**3))
-    hot = points[np.argsort(-values, kind="stable")[:count]]
-    slopes = [
-        (read_dose(block, hot + step) - read_dose(block, hot - step)) / (2 * DIFFERENCE_MM)
-        for step in DIFFERENCE_MM * np.eye(3)
-    ]
-    gradient = float(np.sqrt(sum(s * s for s in slopes)).mean())
-    return CordDose(values, facing, gradient)
+    return CordDose(values, cord_surface.distance_mm(target.points_mm[nearest]))
 
 
 def lag_behind(cord: CordDose, begin_mm: float, slope_gy_per_mm: float, share: float) -> Lag:

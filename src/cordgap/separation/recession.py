@@ -118,10 +118,10 @@ class _Away:
         return unit
 
 
-def hottest(values: FloatArray) -> FloatArray:
+def hottest(values: FloatArray, volume_mm3: float = HOT_MM3) -> FloatArray:
     """Dose that the hottest 0.035 cc of lattice points exceed, along the last axis."""
     size = values.shape[-1]
-    n = min(max(1, round(HOT_MM3 / POINT_MM**3)), size)
+    n = min(max(1, round(volume_mm3 / POINT_MM**3)), size)
     found: FloatArray = np.partition(values, size - n, axis=-1)[..., size - n]
     return found
 
