@@ -11,6 +11,7 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
+from cordgap.separation import falloff
 from cordgap.separation.falloff import Falloff, PopulationFalloff, read_gradient
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
@@ -102,7 +103,25 @@ def test_gradient_of_a_linear_dose(gap):
     reading = read_gradient(grid(lambda x, y, z: 60 - 1.2 * y + 0.5 * x), cord, target, gap)
     assert reading is not None
     assert reading.gradient_gy_per_mm == pytest.approx(1.3, rel=1e-6)
+    assert reading.cord_gradient_gy_per_mm == pytest.approx(1.3, rel=1e-6)
     assert reading.n_voxels >= 20
+
+
+def test_the_gradient_in_the_cord_is_its_own():
+    """In front of the cord three times as steep as in it."""
+    cord, target = surfaces(1.0)
+    dose = grid(lambda x, y, z: 60.0 - 0.6 * y - 1.2 * np.minimum(y + 6.0, 0.0), spacing=1.0)
+    reading = read_gradient(dose, cord, target, 1.0)
+    assert reading.gradient_gy_per_mm > 2 * 0.6
+    assert reading.cord_gradient_gy_per_mm == pytest.approx(0.6, rel=1e-6)
+
+
+def test_too_few_voxels_in_the_cord_take_the_gradient_around_it(monkeypatch):
+    cord, target = surfaces(1.0)
+    dose = grid(lambda x, y, z: 60.0 - 0.6 * y - 1.2 * np.minimum(y + 6.0, 0.0), spacing=1.0)
+    monkeypatch.setattr(falloff, "MIN_CORD_VOXELS", 100_000)
+    reading = read_gradient(dose, cord, target, 1.0)
+    assert reading.cord_gradient_gy_per_mm == reading.gradient_gy_per_mm
 
 
 def test_gradient_far_from_the_cord_does_not_count():

@@ -20,7 +20,7 @@ from cordgap.separation.lag import CordDose, lag_behind
 
 def two_sides(hot_gy: float, warm_gy: float, warm_facing_mm: float) -> CordDose:
     """100 mm3 that touch the target, and 100 mm3 that face target farther away."""
-    return CordDose(np.repeat([hot_gy, warm_gy], 100), np.repeat([0.0, warm_facing_mm], 100), 1.0)
+    return CordDose(np.repeat([hot_gy, warm_gy], 100), np.repeat([0.0, warm_facing_mm], 100))
 
 
 def test_cord_that_faces_the_target_everywhere_alike_has_no_lag():
@@ -54,6 +54,21 @@ def test_from_a_separation_on_only_what_is_beyond_it_waits():
         assert lag.effective(s) == pytest.approx(room)
 
 
+def test_the_hot_end_is_compared_with_two_cc():
+    long = CordDose(np.repeat([20.0, 18.0, 9.0], [100, 1950, 400]), np.zeros(2450))
+    short = CordDose(np.repeat([20.0, 18.0, 9.0], [100, 1850, 500]), np.zeros(2450))
+    assert (long.warm_below_gy, short.warm_below_gy) == (2.0, 11.0)
+    # Less cord than that near the target: the coolest of it.
+    assert two_sides(20.0, 18.0, 0.0).warm_below_gy == 2.0
+
+
+@pytest.mark.parametrize(("factor", "at_mm"), [(1.0, 5.0), (1.3, 5.6), (0.7, 4.4)])
+def test_far_off_the_way_is_longer_or_shorter(factor, at_mm):
+    lag = lag_behind(two_sides(20.0, 18.0, 0.0), 0.0, 1.0, 1.0).stretched(3.0, factor)
+    assert lag.effective([1.0, 3.0, at_mm]) == pytest.approx([1.0, 3.0, 5.0])
+    assert lag.separation_for(5.0) == pytest.approx(at_mm)
+
+
 cords = st.builds(two_sides, st.floats(10, 30), st.floats(2, 30), st.floats(0, 8))
 
 
@@ -71,7 +86,7 @@ def test_more_share_means_more_lag_and_never_a_lead(cord, slope, share, begin):
 @settings(max_examples=20, deadline=None)
 @given(cord=cords, slope=st.floats(0.3, 4), factor=st.floats(0.3, 3))
 def test_scaling_the_plan_leaves_the_lag(cord, slope, factor):
-    scaled = CordDose(factor * cord.dose_gy, cord.facing_mm, factor)
+    scaled = CordDose(factor * cord.dose_gy, cord.facing_mm)
     one, other = lag_behind(cord, 0.0, slope, 0.75), lag_behind(scaled, 0.0, factor * slope, 0.75)
     assert other.effective_mm == pytest.approx(one.effective_mm, abs=1e-6)
 
@@ -85,8 +100,7 @@ def test_what_the_cord_of_a_phantom_faces():
     cord = found.cord_dose
     # Samples of a surface lie 0.25 mm apart: 0.13 mm off at most.
     assert cord.facing_mm.min() == pytest.approx(found.gap.separation_mm, abs=0.13)
-    assert cord.hot_gradient_gy_per_mm > 0
-    assert 0 < found.wrap < 1
+    assert 0 < cord.warm_below_gy < cord.dose_gy.max()
     assert found.lag(found.gap.separation_mm, 2.0, 0.75) is found.lag(
         found.gap.separation_mm, 2.0, 0.75
     )
@@ -98,15 +112,16 @@ def test_without_a_dose_there_is_no_lag():
     assert found.cord_dose is None and found.lag(1.0, 2.0, 0.75) is None
 
 
+def tube(number, name, radii, half):
+    t = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+    rings = [r * np.c_[np.cos(t), np.sin(t)] for r in radii]
+    z = np.arange(-half + 0.75, half, 1.5)
+    flat = [np.c_[ring, np.full(len(ring), v)] for v in z for ring in rings]
+    return structure_from_contours(number, name, flat)
+
+
 def test_a_target_that_overlaps_the_cord_all_round_does_not_wait():
     """A ring that reaches 1 mm into the cord: all of the cord faces target inside it."""
-
-    def tube(number, name, radii, half):
-        t = np.linspace(0, 2 * np.pi, 120, endpoint=False)
-        rings = [r * np.c_[np.cos(t), np.sin(t)] for r in radii]
-        z = np.arange(-half + 0.75, half, 1.5)
-        flat = [np.c_[ring, np.full(len(ring), v)] for v in z for ring in rings]
-        return structure_from_contours(number, name, flat)
 
     axis = np.arange(-24.0, 24.1, 1.5)
     geometry = GridGeometry(axis + 0.31, axis - 0.17, axis + 0.11)
@@ -120,3 +135,36 @@ def test_a_target_that_overlaps_the_cord_all_round_does_not_wait():
     assert found.cord_dose.facing_mm.max() <= 0.18
     lag = found.lag(0.0, 1.0, 1.0)
     assert lag.effective(3.0) == pytest.approx(3.0, abs=0.18)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "share"),
+    [
+        (4.0, 12.0, 1.0),
+        (9.0, 10.0, 0.475),  # (10^2 - 9^2) / (11^2 - 9^2)
+        (6.0, 9.0, 0.0),
+        (10.5, 16.0, (12.5**2 - 10.5**2) / (12.5**2 - 10.5**2)),  # 5.5 to 7.5 mm, from the gap on
+    ],
+)
+def test_how_much_of_the_ring_behind_is_target(inner, outer, share):
+    cord, target = tube(2, "SpinalCord", [5.0], 20.0), tube(1, "GTV", [outer, inner], 9.0)
+    case = Case((target, cord), None, Prescription(24.0, 2, "option"))
+    for max_mm in (1.0, 10.0):
+        found = survey(case, cord, target, max_mm=max_mm)
+        # Cells of 0.5 mm, distances to samples 0.25 mm apart.
+        assert found.ring_share == pytest.approx(share, abs=0.04)
+
+
+def test_a_ring_behind_makes_the_way_longer():
+    """Beyond 3 mm 35 % more of it for a target that fills the ring, as much less for none there."""
+    axis = np.arange(-24.0, 24.1, 1.5)
+    _, yy, xx = np.meshgrid(axis + 0.11, axis - 0.17, axis + 0.31, indexing="ij")
+    geometry = GridGeometry(axis + 0.31, axis - 0.17, axis + 0.11)
+    dose = DoseGrid.from_array(geometry, 15.0 + np.hypot(xx, yy))
+    cord = tube(2, "SpinalCord", [5.0], 20.0)
+    for outer, way in ((16.0, 1.35), (8.5, 0.65)):
+        target = tube(1, "GTV", [outer, 5.0], 9.0)
+        case = Case((target, cord), dose, Prescription(24.0, 2, "option"))
+        lag = survey(case, cord, target, max_mm=8.0).lag(0.0, 1.0, 0.0)
+        assert lag.separation_for(3.0) == pytest.approx(3.0, abs=1e-6)
+        assert lag.separation_for(5.0) == pytest.approx(3.0 + 2.0 * way, abs=1e-6)
