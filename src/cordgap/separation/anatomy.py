@@ -35,7 +35,7 @@ RIM_WIDTH_MM = 8.0
 # way, with less it takes less.
 RING_COUNTS_FROM_MM = 3.0
 RING_FROM_MM, RING_WIDTH_MM = 4.0, 2.0
-USUAL_RING_SHARE, MOST_RING_DIFFERENCE = 0.57, 0.35
+USUAL_RING_SHARE, LEAST_RING_EFFECT, MOST_RING_EFFECT = 0.57, -0.2, 0.35
 # Contours end up to half a slice from where a structure ends; this much is no missing level.
 CORD_TOLERANCE_MM = 3.0
 
@@ -104,12 +104,10 @@ class Anatomy:
             return None
         key = (begin_mm, slope_gy_per_mm, share)
         if key not in self._lags:
-            more = np.clip(
-                self.ring_share - USUAL_RING_SHARE, -MOST_RING_DIFFERENCE, MOST_RING_DIFFERENCE
-            )
-            found = lag_behind(self.cord_dose, *key)
+            more = self.ring_share - USUAL_RING_SHARE
+            factor = 1.0 + min(max(more, LEAST_RING_EFFECT), MOST_RING_EFFECT)
             beyond_mm = max(RING_COUNTS_FROM_MM, begin_mm)
-            self._lags[key] = found.stretched(beyond_mm, 1.0 + float(more))
+            self._lags[key] = lag_behind(self.cord_dose, *key).stretched(beyond_mm, factor)
         return self._lags[key]
 
     @cached_property
