@@ -37,6 +37,7 @@ from cordgap.limits import judge
 from cordgap.phantom import Epidural, Sampling, SpineAnatomy, SpineDose, spine_case
 from cordgap.separation.anatomy import survey
 from cordgap.separation.plan import CordLimit, Plan
+from cordgap.separation.remaining import remaining_by_step
 from cordgap.separation.result import Separation
 from cordgap.separation.schedules import separation_curve
 from replanner import make_anatomies
@@ -50,6 +51,8 @@ NEAR_MAXIMUM = parse_metric("D0.035cc[Gy]")
 KINDS = {"P1s": "strict_P1s", "P1t": "tradeoff_P1t"}
 # A plan whose cord is this near to its limit may go either way.
 TOSS_UP = 0.01
+# The 21 separations of the curve whose time is measured.
+SEPARATIONS_MM = np.linspace(0.0, 10.0, 21)
 # The truth is read off a curve to this.
 READ_MM = 0.05
 # Metric, at least, region as the table of goals has them; the truth's name and share of Rx.
@@ -363,7 +366,8 @@ def curve_of(case: Case) -> int:
     dvh = compute_dvh(anatomy.cord, case.dose, uncertainty=False)
     limit = CordLimit("cord", "cord", "SpinalCord", NEAR_MAXIMUM, 14.0, dvh, RX_GY, 0.1)
     plan = Plan(Prescription(RX_GY, 1, "option"), (), (limit,), dvh)
-    return len(separation_curve(anatomy, plan, "plan-gradient", 10.0))
+    remaining = remaining_by_step(anatomy.cells, SEPARATIONS_MM)
+    return len(separation_curve(anatomy, plan, "plan-gradient", remaining))
 
 
 def speed(repeat: int) -> None:

@@ -20,6 +20,7 @@ from scipy.optimize import check_grad
 from cordgap.dicom.read import read_case
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric
+from cordgap.phantom import Epidural, SpineDose, spine_case
 from cordgap.separation.anatomy import Anatomy, survey
 from cordgap.separation.estimators import plan_gradient
 from cordgap.separation.plan import CordLimit
@@ -156,3 +157,12 @@ def test_dose_by_interpolation_is_the_dose_of_the_matrix(planner):
 def test_layouts_come_from_their_seed(replanner):
     assert replanner.draw(3, 7) == replanner.draw(3, 7)
     assert replanner.draw(3, 7) != replanner.draw(3, 8)
+
+
+def test_the_curve_that_is_timed_has_21_separations(replanner):
+    import separation as benchmark
+
+    dose = SpineDose(cord_edge_gy=21.0, gradient_gy_per_mm=2.4)
+    case = spine_case(epidural=Epidural("anterior", 1.0), dose=dose, image=False)
+    # Each as planned and re-planned.
+    assert benchmark.curve_of(case) == 2 * 21

@@ -23,7 +23,7 @@ from cordgap.separation.result import Interval, Method, Region
 INTERVAL_COVERS = 0.9
 # Plan-gradient: range of the slope around its estimate, and what the rest of the error adds.
 SLOPE_RANGE = (0.85, 1.18)
-SLOPE_REST_MM = 0.08
+SLOPE_REST_MM = 0.05
 # Share of the lag of the cord behind the target: the estimate, and its shallow and steep end.
 LAG_SHARE = 0.75
 LAG_RANGE = (0.85, 0.6)
