@@ -31,13 +31,16 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cordgap analyze plans/coverage-first --out $(OUT) || test $$? -eq 1
 
-test: $(VENV)/.installed-dev
-	$(PY) -m pytest
-
-# What is quick: no test that takes seconds, no browser, no server, no fuzzing. In so many processes.
+# Every test: first what only calculates, in so many processes, a file in one of them; then, one by
+# one, what waits for a browser, a server or the clock.
 WORKERS ?= 2
+test: $(VENV)/.installed-dev
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
+	$(PY) -m pytest -m alone
+
+# What is quick: no test that takes seconds, no browser, no server, no fuzzing.
 test-fast: $(VENV)/.installed-dev
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 # Lines and branches of the rooms that make numbers, without numba's machine code where that hides
 # them; fails where a room is below the limit of pyproject.toml.
