@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
@@ -118,6 +119,24 @@ def _install(package: str) -> None:
 
 def _find(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+@pytest.fixture(scope="session")
+def tetrahedra():
+    """Return a function that gives a cord, a target and what is removed, under three names."""
+    from cordgap.report.view3d import Body
+
+    corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 30]])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    kinds = (("cord", "#0072B2"), ("target", "#D55E00"), ("removed", "#F0E442"))
+
+    def bodies(names: tuple[str, ...]) -> list[Body]:
+        return [
+            Body(kind, name, colour, corners + 12.0 * n, faces, 0.5)
+            for n, ((kind, colour), name) in enumerate(zip(kinds, names, strict=True))
+        ]
+
+    return bodies
 
 
 def free_port() -> int:
