@@ -12,7 +12,7 @@ from cordgap.case.structure import structure_from_contours
 from cordgap.phantom import Epidural, spine_case
 from cordgap.report.scenario_words import escc_words
 from cordgap.separation.anatomy import survey
-from cordgap.separation.escc import GRADES, _decide, grade_epidural
+from cordgap.separation.escc import GRADES, _decide, _of_cord, grade_epidural
 
 HALF, TUMOUR = 30.0, 9.0
 
@@ -148,6 +148,12 @@ def test_a_cord_that_ends_at_the_target_leaves_compression_open():
     assert found.cord_pushed_mm is None
     assert touching.possible == ("1c", "2")
     assert "beyond the target" in touching.reason
+
+
+def test_without_a_thecal_sac_two_and_three_stay_open():
+    left, reason = _of_cord(6.0, None)
+    assert left == ("2", "3")
+    assert reason == "no thecal sac is contoured: 2 and 3 cannot be told apart"
 
 
 def test_more_is_never_graded_less():

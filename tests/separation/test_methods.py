@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from cordgap.separation.estimators import (
     SAFETY,
     slope_gy_per_mm,
 )
-from cordgap.separation.split import pieces_mm3
+from cordgap.separation.split import pieces_mm3, split_finding
 
 RADIUS, OUTER = 5.0, 15.0
 
@@ -120,8 +121,6 @@ class Rim:
     """As much of an anatomy as the slope looks at."""
 
     def __init__(self, gradient, rim_gy, wrap=MIDDLE_WRAP, hot_gradient=None):
-        from types import SimpleNamespace
-
         self.gradient = None if gradient is None else SimpleNamespace(gradient_gy_per_mm=gradient)
         self.rim_near_minimum_gy = rim_gy
         self.wrap = wrap
@@ -243,6 +242,27 @@ def test_target_split_by_decompression():
     (split,) = [f for f in found.findings if f.code == "target-split-by-decompression"]
     assert "in 2 pieces" in split.message
     assert found.status == "ok"
+
+
+def test_the_pieces_are_named_with_their_volumes_largest_first():
+    """Lobes of 1 and 2 cc, joined by a bridge of 0.25 cc that is taken away."""
+    bridge, small, large = (
+        np.stack(np.meshgrid(np.arange(*x), *[np.arange(0.0, n)] * 2), axis=-1).reshape(-1, 3)
+        for x, n in (((10.0, 20.0), 5), ((0.0, 10.0), 10), ((20.0, 40.0), 10))
+    )
+    points = np.concatenate([bridge, small, large])
+    keep = np.arange(len(points)) >= len(bridge)
+    anatomy = SimpleNamespace(
+        cells=SimpleNamespace(
+            keep=lambda mm: keep, points_mm=points, volume_mm3=np.ones(len(points))
+        ),
+        target_structure=SimpleNamespace(roi_name="GTV"),
+    )
+    found = split_finding(anatomy, 2.5)
+    assert found.code == "target-split-by-decompression"
+    assert "2.5 mm would leave 'GTV' in 2 pieces (2.0, 1.0 cc); it has 1 now" in found.message
+    keep[:] = True
+    assert split_finding(anatomy, 2.5) is None
 
 
 def test_pieces():

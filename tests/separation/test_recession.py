@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
-from cordgap.separation.recession import recede
+from cordgap.separation import estimators
+from cordgap.separation.recession import Recession, recede
 
 RADIUS = 5.0
 
@@ -70,6 +73,26 @@ def test_more_is_asked_for_less():
     asked = [found.for_share_mm(s) for s in (1.0, 0.95, 0.9, 0.8, 0.7)]
     assert asked[0] == 0.0
     assert (np.diff(asked) > 0).all()
+
+
+def test_the_last_step_counts_and_nothing_beyond_it():
+    march = Recession(np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.8, 0.6]))
+    assert [march.for_share_mm(s) for s in (0.9, 0.8, 0.6)] == pytest.approx([0.25, 0.5, 1.0])
+    assert march.for_share_mm(0.59) is None
+
+
+def test_the_bound_and_its_interval(monkeypatch):
+    """3 mm now, 2 mm of recession to 80 %: half of the way back is the least, 0.25 mm the rest."""
+    march = Recession(np.array([0.0, 2.0, 4.0]), np.array([1.0, 0.8, 0.6]))
+    monkeypatch.setattr(estimators, "recede", lambda *a, **how: march)
+    anatomy = SimpleNamespace(
+        gap=SimpleNamespace(separation_mm=3.0), dose="there", cord=None, target_surface=None
+    )
+    limits = [SimpleNamespace(allowed_factor=f, id=f"at {f}") for f in (0.9, 0.8)]
+    found = estimators.isodose_recession(anatomy, limits, max_mm=10.0)
+    assert found.required_mm == pytest.approx(5.0)
+    assert found.interval_mm == pytest.approx((3.0 + 0.5 * 2.0 - 0.25, 5.25))
+    assert found.binding == "at 0.8"
 
 
 def test_cord_outside_the_dose_has_no_answer():
