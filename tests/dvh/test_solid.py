@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cordgap.case.structure import structure_from_contours
-from cordgap.dvh.planes import _crossings, inside_rings
+from cordgap.case.structure import ContourPlane, structure_from_contours
+from cordgap.dvh.planes import _crossings, clean_planes, inside_rings
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import StructureError
 
@@ -283,6 +283,18 @@ def test_contours_that_share_an_edge_are_not_overlapping():
     solid = solid_of([ring(square(centre=(x, 0)), z) for z in Z for x in (0, 10)])
     assert solid.volume_mm3 == pytest.approx(27 * 200, rel=ROUNDING)
     assert not solid.findings
+
+
+def test_exclusive_or_counts_what_one_contour_alone_has():
+    """Squares of 10 mm that share a quarter: 75 + 75 mm2, and both contours are kept."""
+    square = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)
+    plane = ContourPlane(2.0, (square, square + 5.0), True)
+    ((found, problem),) = clean_planes([plane])
+    assert problem is None
+    assert (found.z_mm, found.area_mm2) == (2.0, pytest.approx(150.0))
+    assert found.contours == plane.contours
+    shared = np.array([(7.0, 7.0), (2.0, 2.0), (13.0, 13.0), (20.0, 0.0)])
+    assert inside_rings(found.contours, shared).tolist() == [False, True, True, False]
 
 
 def test_bow_tie_is_refused():
