@@ -45,7 +45,7 @@ def test_ok():
 
 
 def test_the_uncertainty_is_left_out_where_nobody_asked_for_it():
-    found, mean = of(solid_box(), dose())
+    _, mean = of(solid_box(), dose())
     assert mean.plus_minus is None
     asked = compute_structure(dose(), solid_box(), build_solid, metrics=(MEAN,))
     assert asked.metrics["Mean[Gy]"].plus_minus > 0
