@@ -41,10 +41,11 @@ def star(points=5):
 
 SQUARE = np.array([(0, 0), (4, 0), (4, 4), (0, 4)], float)
 C_SHAPE = np.array([(0, 0), (9, 0), (9, 2), (2, 2), (2, 7), (9, 7), (9, 9), (0, 9)], float)
-# The rays at 0 and 180 degrees run along two of its edges.
+# The same turned by half a turn, so that its centroid is 0: rays at 0 and 180 degrees run along two
+# of its edges.
 WITH_RADIAL_EDGES = np.array(
-    [(1, 0), (3, 0), (2, 2), (-2, 2), (-3, 0), (-1, 0), (-1, -2), (1, -2)], float
-) - np.array([0, 0.0])
+    [(1, 0), (3, 0), (2, 2), (0, 1), (-1, 0), (-3, 0), (-2, -2), (0, -1)], float
+)
 RINGS = {
     "circle": circle(5.0, (3.0, -2.0)),
     "clockwise": circle(5.0, (3.0, -2.0), clockwise=True),
@@ -53,6 +54,7 @@ RINGS = {
     "C": C_SHAPE,
     "line": np.array([(0, 0), (1, 1), (3, 3)], float),
     "edge along a ray": WITH_RADIAL_EDGES,
+    "edge along a ray upwards": WITH_RADIAL_EDGES @ [(0, 1), (-1, 0)],
     "bow": np.array([(0, 0), (6, 6), (6, 0), (0, 5)], float),
 }
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cordgap.case.structure import ContourPlane, structure_from_contours
-from cordgap.dvh.planes import _crossings, clean_planes, inside_rings
+from cordgap.dvh.planes import _crossings, clean_planes, inside_rings, may_loft
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import StructureError
 
@@ -283,6 +283,22 @@ def test_contours_that_share_an_edge_are_not_overlapping():
     solid = solid_of([ring(square(centre=(x, 0)), z) for z in Z for x in (0, 10)])
     assert solid.volume_mm3 == pytest.approx(27 * 200, rel=ROUNDING)
     assert not solid.findings
+
+
+def test_only_what_lies_above_one_another_is_joined():
+    """Each centroid in the other contour, or one contour inside the other; one is too little."""
+
+    def may(x, small=2.0):
+        t = 2 * np.pi * np.arange(90) / 90
+        ring = np.c_[np.cos(t), np.sin(t)]
+        rings = (10.0 * ring, small * ring + (x, 0.0))
+        planes = [ContourPlane(2.0 * k, (r,)) for k, r in enumerate(rings)]
+        return may_loft([plane for plane, _ in clean_planes(planes)])
+
+    assert may(7.0) == [True]  # inside
+    assert may(9.5) == [False]  # its centroid lies in the wide one, which reaches beyond it
+    assert may(9.5, small=9.8) == [True]  # both centroids
+    assert may(12.5) == [False]
 
 
 def test_exclusive_or_counts_what_one_contour_alone_has():
