@@ -301,6 +301,15 @@ def test_only_what_lies_above_one_another_is_joined():
     assert may(12.5) == [False]
 
 
+def test_of_a_contour_drawn_twice_one_is_kept_with_all_others():
+    square = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)
+    apart = 0.5 * square + (20.0, 0.0)
+    ((found, problem),) = clean_planes([ContourPlane(2.0, (square, apart, square.copy()))])
+    assert problem == "duplicate-contours"
+    assert found.area_mm2 == pytest.approx(125.0)
+    assert sorted(len(c) for c in found.contours) == [4, 4]
+
+
 def test_exclusive_or_counts_what_one_contour_alone_has():
     """Squares of 10 mm that share a quarter: 75 + 75 mm2, and both contours are kept."""
     square = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)
