@@ -69,6 +69,12 @@ CASES = {
     "cord abutted": (
         {"front": -4.0, "sac": at_tumour(cut_front(SAC, -4.0), SAC), "canal": CANAL}, ("1c",),
     ),
+    "cord abutted, narrow behind": (
+        {
+            "front": -4.0, "sac": at_tumour(cut_front(SAC, -4.0), SAC), "canal": CANAL,
+            "cord": at_tumour(-cut_front(ellipse(5, 4), -1.5), ellipse(5, 4)),
+        }, ("1c",),
+    ),
     "cord compressed, CSF behind": (
         {
             "front": -1.5, "canal": CANAL,
