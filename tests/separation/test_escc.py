@@ -66,6 +66,9 @@ CASES = {
     "sac pushed in": (
         {"front": -4.8, "sac": at_tumour(cut_front(SAC, -4.8), SAC), "canal": CANAL}, ("1b",),
     ),
+    "sac drawn as if nothing pressed on it": (
+        {"front": -4.8, "sac": SAC, "canal": CANAL}, ("1b",),
+    ),
     "cord abutted": (
         {"front": -4.0, "sac": at_tumour(cut_front(SAC, -4.0), SAC), "canal": CANAL}, ("1c",),
     ),
@@ -118,6 +121,22 @@ def test_grade(name):
     assert found.possible == expected, found
     assert found.grade == (expected[0] if len(expected) == 1 else None)
     assert (found.reason is None) == (len(expected) == 1)
+
+
+@pytest.mark.parametrize("name", ["cord abutted", "cord compressed, CSF behind"])
+def test_where_the_patient_lies_changes_nothing(name):
+    how, expected = CASES[name]
+    moved = []
+    for s in spine(**how).structures:
+        rings = [
+            np.c_[ring + (31.0, -17.0), np.full(len(ring), p.z_mm + 40.0)]
+            for p in s.planes
+            for ring in p.contours
+        ]
+        moved.append(structure_from_contours(s.roi_number, s.roi_name, rings))
+    here, there = grade(spine(**how)), grade(Case(tuple(moved), None))
+    assert there.possible == here.possible == expected
+    assert there.cord_pushed_mm == pytest.approx(here.cord_pushed_mm, abs=1e-3)
 
 
 def test_the_phantom_is_graded_by_its_gap():
