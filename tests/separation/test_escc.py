@@ -129,7 +129,7 @@ def test_where_the_patient_lies_changes_nothing(name):
     moved = []
     for s in spine(**how).structures:
         rings = [
-            np.c_[ring + (31.0, -17.0), np.full(len(ring), p.z_mm + 40.0)]
+            np.c_[ring + np.array([31.0, -17.0]), np.full(len(ring), p.z_mm + 40.0)]
             for p in s.planes
             for ring in p.contours
         ]
