@@ -16,6 +16,7 @@ from cordgap.phantom import Epidural, SpineDose, spine_case
 from cordgap.separation.anatomy import survey
 from cordgap.separation.falloff import Falloff
 from cordgap.separation.lag import CordDose, lag_behind
+from cordgap.separation.recession import cord_lattice
 
 
 def two_sides(hot_gy: float, warm_gy: float, warm_facing_mm: float) -> CordDose:
@@ -120,3 +121,19 @@ def test_a_target_that_overlaps_the_cord_all_round_does_not_wait():
     assert found.cord_dose.facing_mm.max() <= 0.18
     lag = found.lag(0.0, 1.0, 1.0)
     assert lag.effective(3.0) == pytest.approx(3.0, abs=0.18)
+
+
+def test_the_gradient_is_that_of_the_hottest_points():
+    """Dose 0.02 (75 - y)² falls by 0.04 (75 - y) a mm; the hottest 35 mm3 lie at the front."""
+    phantom = spine_case(image=False)
+    axis = np.arange(-40.0, 41.0, 1.0)
+    geometry = GridGeometry(axis, axis + 40.0, axis)
+    y = (axis + 40.0)[None, :, None] * np.ones((axis.size, 1, axis.size))
+    dose = DoseGrid.from_array(geometry, 0.02 * (75.0 - y) ** 2)
+    case = replace(phantom, dose=dose)
+    anatomy = survey(case, case.structure("SpinalCord"), case.structure("GTV"), max_mm=5.0)
+    points = cord_lattice(anatomy.cord, anatomy.target_surface)
+    front = np.sort(points[:, 1])[:35].mean()
+    assert anatomy.cord_dose.hot_gradient_gy_per_mm == pytest.approx(
+        0.04 * (75.0 - front), rel=0.01
+    )
