@@ -12,7 +12,7 @@ from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
 from cordgap.separation import estimators
-from cordgap.separation.recession import Recession, recede
+from cordgap.separation.recession import Recession, read_dose, recede
 
 RADIUS = 5.0
 
@@ -102,3 +102,12 @@ def test_cord_outside_the_dose_has_no_answer():
 
 def test_no_dose_no_answer():
     assert recede(dose(lambda x, y, z: 0.0), CORD, FRONT, to_share=0.8, max_mm=10.0) is None
+
+
+def test_beyond_the_grid_the_dose_is_that_of_its_edge():
+    field = dose(lambda x, y, z: 20 + x - 2 * y + 0.5 * z, half=4.0)
+    lower, upper = field.geometry.lower_mm, field.geometry.upper_mm
+    inside = np.array([lower, upper, 0.5 * (lower + upper)])
+    outside = np.array([lower - 3.0, upper + 2.0, 0.5 * (lower + upper)])
+    assert read_dose(field, outside) == pytest.approx(read_dose(field, inside))
+    assert read_dose(field, inside[:1])[0] == pytest.approx(20 + lower @ (1, -2, 0.5))
