@@ -31,24 +31,30 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cordgap analyze plans/coverage-first --out $(OUT) || test $$? -eq 1
 
-test: $(VENV)/.installed-dev
-	$(PY) -m pytest
-
-# What is quick: no test that takes seconds, no browser, no server, no fuzzing. In so many processes.
+# Every test: first what only calculates, in so many processes, a file in one of them; then, one by
+# one, what waits for a browser, a server or the clock.
 WORKERS ?= 2
+test: $(VENV)/.installed-dev
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
+	$(PY) -m pytest -m alone
+
+# What is quick: no test that takes seconds, no browser, no server, no fuzzing.
 test-fast: $(VENV)/.installed-dev
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 # Lines and branches of the rooms that make numbers, without numba's machine code where that hides
 # them; fails where a room is below the limit of pyproject.toml.
 COVERED := tests/case tests/dicom tests/dvh tests/limits tests/separation tests/oracle tests/faults \
-  tests/check/test_stored.py tests/end_to_end/test_cli_prior.py
+  tests/check/test_stored.py
+# Slow ones, that alone reach a whole file: previous radiation, part of the sides, before and after.
+COVERED_SLOWLY := tests/end_to_end/test_cli_prior.py tests/limits/test_reirradiation.py \
+  tests/separation/test_reach.py tests/test_comparison.py tests/selftest/test_selftest.py
 coverage: $(VENV)/.installed-dev
 	rm -rf build/coverage
 	mkdir -p build/coverage
 	$(PY) -m coverage run -m pytest -q -m "not slow" $(COVERED)
-	$(PY) -m coverage run -m pytest -q tests/test_comparison.py tests/selftest/test_selftest.py \
-	  -k "test_comparison or tables or line_ends"
+	$(PY) -m coverage run -m pytest -q $(COVERED_SLOWLY) \
+	  -k "not test_selftest or tables or line_ends"
 	NUMBA_DISABLE_JIT=1 $(PY) -m coverage run -m pytest -q tests/dvh/test_loops.py \
 	  "tests/separation/test_displaced.py::test_every_way_gives_what_all_points_give[python-True]"
 	$(PY) -m coverage combine -q

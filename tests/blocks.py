@@ -1,9 +1,11 @@
 """Code blocks of the pages: found by a parser, run as a reader would, held to what is shown.
 
 What a block promises stands beside it: ``<!-- run: exit 1, first 4 lines -->`` before a console
-block (exit 0 without it), ``...`` where the rest is not shown. After the language: ``norun="why"``
-for what cannot run here, ``varies="what"`` where numbers differ from run to run, ``file="name"``
-for a table that other blocks of the page read.
+block (exit 0 without it; ``exit 0, 1`` where two commands differ), ``...`` where the rest is not
+shown. After the language: ``norun="why"`` for what cannot run here, ``varies="what"`` where numbers
+differ from run to run, ``file="name"`` for a table that other blocks of the page read,
+``with="PATH=plans/ring, DIR=out"`` for what words of the page stand for, ``adds="--idle-s 1"`` for
+words that only the run needs, at the end of every command.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 SERVER = Path(__file__).with_name("block_server.py")
-MARK = re.compile(r"<!-- run: exit (\d)(?:, first \d+ lines)? -->")
+MARK = re.compile(r"<!-- run: exit (\d(?:, \d)*)(?:, first \d+ lines)? -->")
 OPTION = re.compile(r'(\w+)="([^"]*)"')
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # Languages whose blocks are run, and those that are read.
@@ -46,7 +48,7 @@ class Block:
     language: str
     text: str
     options: dict[str, str] = field(hash=False)
-    exit_code: int = 0
+    exit_codes: tuple[int, ...] = (0,)
     prints: str | None = None
 
     @property
@@ -56,11 +58,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a console block, and what the page shows of its output."""
+    """One command of a console block, and what the page shows of its output and promises."""
 
     words: tuple[str, ...]
     into: str | None
     shown: str
+    exit_code: int
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
@@ -80,7 +83,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
             language,
             token.content,
             dict(OPTION.findall(token.info)),
-            int(mark[1]) if mark else 0,
+            tuple(int(code) for code in mark[1].split(", ")) if mark else (0,),
             tokens[i + 2].content if said[:1] == ["prints"] else None,
         )
 
@@ -92,11 +95,18 @@ def commands_of(block: Block) -> list[Command]:
         parts = re.split(r"^\$ (.*)\n?", text, flags=re.M)[1:]
     else:
         parts = [part for line in text.splitlines() if line for part in (line, "")]
+    stands_for = dict(
+        pair.split("=", 1) for pair in block.options.get("with", "").split(", ") if pair
+    )
+    added = shlex.split(block.options.get("adds", ""))
+    lines = list(zip(parts[::2], parts[1::2], strict=True))
+    codes = block.exit_codes if len(block.exit_codes) > 1 else block.exit_codes * len(lines)
     made = []
-    for line, shown in zip(parts[::2], parts[1::2], strict=True):
-        words = shlex.split(line, comments=True)
+    for (line, shown), code in zip(lines, codes, strict=True):
+        words = [stands_for.get(word, word) for word in shlex.split(line, comments=True)]
         into = words[words.index(">") + 1] if ">" in words else None
-        made.append(Command(tuple(words[: words.index(">")] if into else words), into, shown))
+        words = words[: words.index(">")] if into else words
+        made.append(Command((*words, *added), into, shown, code))
     return made
 
 
@@ -169,8 +179,8 @@ class Runner:
             for command in commands_of(block):
                 code, found = self._command(command, folder)
                 where = f"{block.name}: {' '.join(command.words)}"
-                if code != block.exit_code:
-                    wrong.append(f"{where}\nexit code {code}, not {block.exit_code}:\n{found}")
+                if code != command.exit_code:
+                    wrong.append(f"{where}\nexit code {code}, not {command.exit_code}:\n{found}")
                 elif command.shown.strip():
                     numbers = "varies" not in block.options
                     said = difference(command.shown, found, numbers=numbers)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
@@ -30,19 +31,35 @@ def slow_tests() -> list[str]:
     return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 
 
-# Folders whose tests share a server, a browser or analyses made once: one process has them all.
-TOGETHER = ("tests/report/", "tests/network/", "tests/batch/")
+# What waits for a server, a browser or a limit in time, or has processes of its own: nothing else
+# should run beside it.
+ALONE = (
+    "tests/report/", "tests/network/", "tests/batch/", "tests/test_docs.py",
+    "tests/faults/test_fuzz.py", "tests/end_to_end/test_portable.py",
+    "tests/end_to_end/test_privacy.py",
+)  # fmt: skip
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files unread that a run leaves out as a whole."""
+    out = {
+        "not slow": [line for line in slow_tests() if "::" not in line],
+        "not alone": ALONE,
+    }.get(config.option.markexpr, ())
+    if HERE.parent not in collection_path.parents:
+        return None
+    name = collection_path.relative_to(HERE.parent).as_posix()
+    return name in out or f"{name}/" in out or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what ``make test-fast`` leaves out, and what goes to one process of several."""
+    """Mark what ``make test-fast`` leaves out, and what runs beside no other test."""
     slow = tuple(slow_tests())
     for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((folder for folder in TOGETHER if file.startswith(folder)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
         if item.nodeid.startswith(slow):
             item.add_marker("slow")
+        if item.nodeid.startswith(ALONE):
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +119,24 @@ def _install(package: str) -> None:
 
 def _find(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+@pytest.fixture(scope="session")
+def tetrahedra():
+    """Return a function that gives a cord, a target and what is removed, under three names."""
+    from cordgap.report.view3d import Body
+
+    corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 30]])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    kinds = (("cord", "#0072B2"), ("target", "#D55E00"), ("removed", "#F0E442"))
+
+    def bodies(names: tuple[str, ...]) -> list[Body]:
+        return [
+            Body(kind, name, colour, corners + 12.0 * n, faces, 0.5)
+            for n, ((kind, colour), name) in enumerate(zip(kinds, names, strict=True))
+        ]
+
+    return bodies
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,17 @@ def room_of(module: str) -> str | None:
     return parts[1] if len(parts) > 1 else None
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def imports(file: Path, *, within_functions: bool = True, types: bool = False) -> set[str]:
+@cache
+def imports(file: Path, *, within_functions: bool = True, types: bool = False) -> frozenset[str]:
     """Modules that a file imports; imports for the type checker alone only where asked for."""
     found: set[str] = set()
 
@@ -79,8 +86,8 @@ def imports(file: Path, *, within_functions: bool = True, types: bool = False) -
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(file.read_text(encoding="utf-8")))
-    return found
+    visit(tree_of(file))
+    return frozenset(found)
 
 
 MODULES = {name_of(file) for file in FILES}
@@ -128,7 +135,7 @@ def test_slow_packages_are_imported_where_they_are_used(file):
 
 def test_no_cycles():
     graph = {name_of(f): imports(f, types=True) & MODULES for f in FILES}
-    graph["cordgap"] = set()  # the front door imports what it hands out, late
+    graph["cordgap"] = frozenset()  # the front door imports what it hands out, late
     done: set[str] = set()
 
     def walk(module: str, path: tuple[str, ...]) -> None:
@@ -180,7 +187,7 @@ def public_definitions(file: Path) -> list[tuple[str, ast.AST]]:
             if isinstance(node, ast.ClassDef):
                 visit(node.body, f"{prefix}{node.name}.")
 
-    visit(ast.parse(file.read_text(encoding="utf-8")).body, "")
+    visit(tree_of(file).body, "")
     return found
 
 
@@ -194,7 +201,7 @@ def untyped(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=ids)
 def test_public_names_are_described_and_typed(file):
-    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), "the file itself"
+    assert ast.get_docstring(tree_of(file)), "the file itself"
     for name, node in public_definitions(file):
         assert ast.get_docstring(node), f"{ids(file)}: {name} has no docstring"
         if not isinstance(node, ast.ClassDef):

@@ -5,12 +5,17 @@
 
 Size is that of the installed files as the package lists them; "brings" adds what it needs that the
 default install does not have. Names, licence and status are what the package states of itself.
+The day of release is that on which the package index took the first file of the installed version;
+uv asks for it (``pip install uv``).
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import tomllib
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -21,7 +26,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "dependencies.md"
 BEGIN, END = "<!-- packages: from docs/site/packages.py -->", "<!-- end of packages -->"
-HEAD = "| package | in | version | MB | brings MB | licence | by | status |"
+HEAD = "| package | in | version | released | MB | brings MB | licence | by | status |"
 MEGABYTE = 1e6
 # Licences as texts of many lines: what their first words say.
 LICENCES = {
@@ -68,12 +73,35 @@ def needed_by(names: set[str]) -> set[str]:
     return {name for name in done if find(name)}
 
 
-def row(name: str, extras: list[str], default: set[str]) -> str:
+def released(names: set[str]) -> dict[str, str]:
+    """Return the day on which the installed version of each package came out, as uv locks it."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise SystemExit("the days of release come from uv, which is not there: pip install uv")
+    pins = [f"{name}=={there.version}" for name in sorted(names) if (there := find(name))]
+    python = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "pyproject.toml").write_text(
+            f'[project]\nname = "asked"\nversion = "0"\nrequires-python = "{python}"\n'
+            f"dependencies = {pins}\n",
+            encoding="utf-8",
+        )
+        subprocess.run([uv, "lock", "--quiet"], cwd=folder, check=True)
+        lock = tomllib.loads((Path(folder) / "uv.lock").read_text(encoding="utf-8"))
+    days = {}
+    for package in lock["package"]:
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        if uploads := [str(file["upload-time"]) for file in files if "upload-time" in file]:
+            days[package["name"]] = min(uploads)[:10]
+    return days
+
+
+def row(name: str, extras: list[str], default: set[str], day: str) -> str:
     """One line of the table."""
     there = find(name)
     where = ", ".join(f"`{e}`" if e else "default" for e in extras)
     if there is None:
-        return f"| {name} | {where} | not installed here | | | | | |"
+        return f"| {name} | {where} | not installed here | | | | | | |"
     brings = sum(size_of(n) for n in needed_by({name}) - default - {name})
     about = there.metadata
     status = [c for c in about.get_all("Classifier") or [] if c.startswith("Development Status")]
@@ -81,6 +109,7 @@ def row(name: str, extras: list[str], default: set[str]) -> str:
         name,
         where,
         there.version,
+        day,
         f"{size_of(name):.1f}",
         f"{brings:.1f}" if brings >= 0.05 else "",
         licence_of(there),
@@ -117,13 +146,14 @@ def people(there: Distribution) -> str:
 def table() -> str:
     found = requirements()
     default = needed_by({name for name, extras in found.items() if "" in extras})
-    rows = [row(name, extras, default) for name, extras in sorted(found.items())]
+    days = released(set(found))
+    rows = [row(n, extras, default, days.get(n, "")) for n, extras in sorted(found.items())]
     total = sum(size_of(name) for name in default)
     words = (
         f"The default install is {total:.0f} MB in {len(default)} packages, those that come with "
         "the ones below among them."
     )
-    return "\n".join([words, "", HEAD, "|---|---|---|---:|---:|---|---|---|", *rows])
+    return "\n".join([words, "", HEAD, "|---|---|---|---|---:|---:|---|---|---|", *rows])
 
 
 def main() -> None:

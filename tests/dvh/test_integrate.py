@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.integrate import compute_dvh, refine_cubic
+from cordgap.dvh.lines import cell
 from cordgap.dvh.solid import build_solid
 
 SEEDED = settings(derandomize=True, deadline=None, max_examples=25)
@@ -485,3 +486,10 @@ def test_no_volume_gets_more_than_the_maximum():
     slab = solid_of([ring(rectangle((-16, -16), (16, 16)), float(v)) for v in z])
     dvh = compute_dvh(slab, grid_of(linear((0, 0, 1))), uncertainty=False)
     assert dvh.dose_of_hottest_gy(0.035) <= dvh.max_gy
+
+
+def test_beyond_the_ends_the_outermost_cells_go_on():
+    axis = np.array([0.0, 2.0, 5.0])
+    index, share = cell(axis, np.array([-1.0, 0.0, 1.0, 2.0, 4.25, 5.0, 6.5]))
+    assert index.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert share == pytest.approx([-0.5, 0.0, 0.5, 0.0, 0.75, 1.0, 1.5])

@@ -41,10 +41,11 @@ def star(points=5):
 
 SQUARE = np.array([(0, 0), (4, 0), (4, 4), (0, 4)], float)
 C_SHAPE = np.array([(0, 0), (9, 0), (9, 2), (2, 2), (2, 7), (9, 7), (9, 9), (0, 9)], float)
-# The rays at 0 and 180 degrees run along two of its edges.
+# The same turned by half a turn, so that its centroid is 0: rays at 0 and 180 degrees run along two
+# of its edges.
 WITH_RADIAL_EDGES = np.array(
-    [(1, 0), (3, 0), (2, 2), (-2, 2), (-3, 0), (-1, 0), (-1, -2), (1, -2)], float
-) - np.array([0, 0.0])
+    [(1, 0), (3, 0), (2, 2), (0, 1), (-1, 0), (-3, 0), (-2, -2), (0, -1)], float
+)
 RINGS = {
     "circle": circle(5.0, (3.0, -2.0)),
     "clockwise": circle(5.0, (3.0, -2.0), clockwise=True),
@@ -52,14 +53,22 @@ RINGS = {
     "star": star(),
     "C": C_SHAPE,
     "line": np.array([(0, 0), (1, 1), (3, 3)], float),
-    "edge along a ray": WITH_RADIAL_EDGES,
     "bow": np.array([(0, 0), (6, 6), (6, 0), (0, 5)], float),
 }
 
 
 @pytest.mark.parametrize("name", RINGS)
 def test_profiles(kernels, monkeypatch, name):
-    rings = [RINGS[name], circle(2.0)]
+    same_profiles(kernels, monkeypatch, [RINGS[name], circle(2.0)])
+
+
+@pytest.mark.parametrize("turned", [np.eye(2), np.array([(0, 1), (-1, 0)])], ids=["x", "y"])
+def test_profiles_of_edges_along_a_ray(kernels, monkeypatch, turned):
+    same_profiles(kernels, monkeypatch, [WITH_RADIAL_EDGES @ turned] + 40 * [circle(3.0)])
+    same_profiles(kernels, monkeypatch, 40 * [circle(3.0)] + [WITH_RADIAL_EDGES @ turned + 7.3])
+
+
+def same_profiles(kernels, monkeypatch, rings):
     monkeypatch.setattr(compiled, "_kernels", None)
     ours = profiles_of(rings)
     monkeypatch.setattr(compiled, "_kernels", kernels)

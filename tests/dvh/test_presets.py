@@ -194,3 +194,9 @@ def test_nothing_that_changes():
 )
 def test_a_difference_in_words_is_never_a_negative_nothing(change, words):
     assert _signed(change) == words
+
+
+def test_rules_in_words():
+    assert str(Rules()) == "shape, half-slice"
+    cut = Rules("slab", "half-slice", max_cap_mm=1.5, caps_have_dose=False)
+    assert str(cut) == "slab, half-slice, at most 1.5 mm, without dose"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cordgap.case.grid import DoseGrid
+from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.transform import RigidTransform
 from cordgap.dvh.integrate import compute_dvh
 from cordgap.dvh.metrics import parse_metric
@@ -131,5 +133,28 @@ def test_the_dvh_of_a_part_has_its_uncertainty(solid):
 
 
 def test_a_part_that_is_not_contoured_is_refused(solid):
-    with pytest.raises(StructureError, match=r"does not hold the part from -30.0 to 5.0 mm"):
+    with pytest.raises(
+        StructureError, match=r"does not hold the part from -30.0 to 5.0 mm"
+    ) as refused:
         cut_solid(solid, -30.0, 5.0)
+    assert refused.value.action == "contour it further"
+
+
+def test_a_part_keeps_what_the_whole_was_built_with(solid):
+    part = cut_solid(replace(solid, slab_thickness_mm=1.5), -5.0, 5.0)
+    assert part.slab_thickness_mm == 1.5
+    assert (part.between, part.ends, part.findings) == (solid.between, solid.ends, solid.findings)
+
+
+def test_two_samples_along_an_axis_are_enough(solid):
+    """Planes 60 mm apart around the cord; the dose is linear, so that nothing is lost."""
+    samples = sample_solid(solid)
+    lower, upper = (f(samples.points_mm, axis=0) for f in (np.min, np.max))
+    geometry = GridGeometry(
+        np.array([lower[0] - 1, upper[0] + 1]), np.array([lower[1] - 2, upper[1] + 2]),
+        np.array([lower[2] - 3, upper[2] + 3]),
+    )  # fmt: skip
+    z, y, x = np.meshgrid(geometry.z_mm, geometry.y_mm, geometry.x_mm, indexing="ij")
+    dose = DoseGrid.from_array(geometry, 40 + 0.1 * x - 0.2 * y + 0.05 * z)
+    expected = 40 + samples.points_mm @ (0.1, -0.2, 0.05)
+    np.testing.assert_allclose(dose_at_samples(samples, dose), expected, atol=1e-9)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cordgap.case.structure import structure_from_contours
-from cordgap.dvh.planes import _crossings, inside_rings
+from cordgap.case.structure import ContourPlane, structure_from_contours
+from cordgap.dvh.planes import _crossings, clean_planes, inside_rings, may_loft
 from cordgap.dvh.solid import build_solid
 from cordgap.errors import StructureError
 
@@ -283,6 +283,43 @@ def test_contours_that_share_an_edge_are_not_overlapping():
     solid = solid_of([ring(square(centre=(x, 0)), z) for z in Z for x in (0, 10)])
     assert solid.volume_mm3 == pytest.approx(27 * 200, rel=ROUNDING)
     assert not solid.findings
+
+
+def test_only_what_lies_above_one_another_is_joined():
+    """Each centroid in the other contour, or one contour inside the other; one is too little."""
+
+    def may(x, small=2.0):
+        t = 2 * np.pi * np.arange(90) / 90
+        ring = np.c_[np.cos(t), np.sin(t)]
+        rings = (10.0 * ring, small * ring + (x, 0.0))
+        planes = [ContourPlane(2.0 * k, (r,)) for k, r in enumerate(rings)]
+        return may_loft([plane for plane, _ in clean_planes(planes)])
+
+    assert may(7.0) == [True]  # inside
+    assert may(9.5) == [False]  # its centroid lies in the wide one, which reaches beyond it
+    assert may(9.5, small=9.8) == [True]  # both centroids
+    assert may(12.5) == [False]
+
+
+def test_of_a_contour_drawn_twice_one_is_kept_with_all_others():
+    square = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)
+    apart = 0.5 * square + (20.0, 0.0)
+    ((found, problem),) = clean_planes([ContourPlane(2.0, (square, apart, square.copy()))])
+    assert problem == "duplicate-contours"
+    assert found.area_mm2 == pytest.approx(125.0)
+    assert sorted(len(c) for c in found.contours) == [4, 4]
+
+
+def test_exclusive_or_counts_what_one_contour_alone_has():
+    """Squares of 10 mm that share a quarter: 75 + 75 mm2, and both contours are kept."""
+    square = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)
+    plane = ContourPlane(2.0, (square, square + 5.0), True)
+    ((found, problem),) = clean_planes([plane])
+    assert problem is None
+    assert (found.z_mm, found.area_mm2) == (2.0, pytest.approx(150.0))
+    assert found.contours == plane.contours
+    shared = np.array([(7.0, 7.0), (2.0, 2.0), (13.0, 13.0), (20.0, 0.0)])
+    assert inside_rings(found.contours, shared).tolist() == [False, True, True, False]
 
 
 def test_bow_tie_is_refused():

@@ -44,6 +44,14 @@ def test_ok():
     assert mean.value == pytest.approx(10.0)
 
 
+def test_the_uncertainty_is_left_out_where_nobody_asked_for_it():
+    _, mean = of(solid_box(), dose())
+    assert mean.plus_minus is None
+    asked = compute_structure(dose(), solid_box(), build_solid, metrics=(MEAN,))
+    assert asked.metrics["Mean[Gy]"].plus_minus > 0
+    assert asked.metrics["Mean[Gy]"].value == mean.value
+
+
 def test_without_a_dose_there_is_a_volume_alone():
     found, mean = of(solid_box())
     assert (found.status, found.reason, found.dvh) == ("ok", "no dose", None)

@@ -13,20 +13,10 @@ NAMES = ("<img src=x onerror=alert(1)>", "腫瘍 " + "é" * 200, "a \\ </script>
 
 
 @pytest.fixture(scope="module")
-def page_file(ring, tmp_path_factory):
+def page_file(ring, tetrahedra, tmp_path_factory):
     """Return the view of three tetrahedra with names that mean harm."""
-    corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 30]])
-    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
-    bodies = [
-        Body(kind, name, colour, corners + 12.0 * n, faces, 0.5)
-        for n, (kind, name, colour) in enumerate(
-            zip(
-                ("cord", "target", "removed"), NAMES, ("#0072B2", "#D55E00", "#F0E442"), strict=True
-            )
-        )
-    ]
     path = tmp_path_factory.mktemp("view") / "view3d.html"
-    path.write_text(view_html(ring, bodies, 3.0), encoding="utf-8")
+    path.write_text(view_html(ring, tetrahedra(NAMES), 3.0), encoding="utf-8")
     return path
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from cordgap.analysis import CaseResult, Settings, analyze
 from cordgap.case.structure import Structure
@@ -19,6 +19,7 @@ from cordgap.report.page import page_html
 from cordgap.separation.uncertainty import load_scenarios
 
 PLANS = Path(__file__).parents[2] / "plans"
+Opener = Callable[..., Page]
 INJECTION = "<img src=x onerror=alert(1)>"
 LONG_NAME = "長い名前 <b>É\u202e\u0301" + "x" * 190
 
@@ -104,6 +105,36 @@ def browser(chromium: str) -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running
         running.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, files: dict[str, Path]) -> Iterator[Opener]:
+    """Open one of a module's ``files``; at the end there was no error, request or dialog."""
+    contexts, trouble = [], []
+
+    def start(name: str, *, width: int = 1280, height: int = 900, axe: bool = False) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, bypass_csp=axe, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: trouble.append(str(e)))
+        page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
+        page.on("request", lambda r: None if allowed(r.url) else trouble.append(r.url))
+        page.goto(files[name].as_uri())
+        page.wait_for_function("document.documentElement.dataset.readyMs !== undefined")
+        return page
+
+    own = {path.as_uri() for path in files.values()}
+
+    def allowed(url: str) -> bool:
+        return url in own or url.startswith(("data:", "blob:"))
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert trouble == []
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
+from tests.report.conftest import Opener
 
 from cordgap.analysis import CaseResult, analyze
 from cordgap.case.grid import CtImage, GridGeometry
@@ -29,7 +29,6 @@ MOST_BYTES = 8_000_000
 READY_MS = 2000
 LONG_NAME = "長い名前 <b>É\u202e\u0301" + "x" * 190  # as in conftest.py
 POSITIONS_MM = (0.0, 2.25, 10.0)
-Opener = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -46,36 +45,6 @@ def files(pages: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> di
 def documents(results: dict[str, CaseResult]) -> dict[str, Any]:
     """What result.json says."""
     return {name: json.loads(to_json(analysis_document(r))) for name, r in results.items()}
-
-
-@pytest.fixture
-def open_page(browser: Browser, files: dict[str, Path]) -> Iterator[Opener]:
-    """Open a page; at the end there was no error, no request and no dialog."""
-    contexts, trouble = [], []
-
-    def start(name: str, *, width: int = 1280, height: int = 900, axe: bool = False) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, bypass_csp=axe, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: trouble.append(str(e)))
-        page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
-        page.on("request", lambda r: None if allowed(r.url) else trouble.append(r.url))
-        page.goto(files[name].as_uri())
-        page.wait_for_function("document.documentElement.dataset.readyMs !== undefined")
-        return page
-
-    own = {path.as_uri() for path in files.values()}
-
-    def allowed(url: str) -> bool:
-        return url in own or url.startswith(("data:", "blob:"))
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert trouble == []
 
 
 def move(page: Page, step: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 from tests.batch.trend_store import INJECTION, Made, plan_id, varied, write_store
+from tests.report.conftest import Opener
 
 from cordgap.batch import trend_rows
 from cordgap.batch.rules import judge, parse_rule
@@ -21,7 +22,6 @@ from cordgap.batch.trends import gather, trends_document
 from cordgap.report.files import write_file
 from cordgap.report.trends import trends_html
 
-Opener = Callable[..., Page]
 PLANS = varied(420)
 PAIRS = [(n, n + 1) for n in range(0, 400, 9) if PLANS[n].status == PLANS[n + 1].status == "ok"]
 MEASURES = {"cord_d0035cc_gy": "D0.035cc", "headroom_gy": "headroom"}
@@ -57,36 +57,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pages = {n: write_page(s, folder / f"{n}.html", *rules) for n, s in stores.items()}
     pages["since"] = write_page(stores["site"], folder / "since.html", since=date(2026, 3, 1))
     return pages
-
-
-@pytest.fixture
-def open_page(browser: Browser, files: dict[str, Path]) -> Iterator[Opener]:
-    """Open a page; at the end there was no error, no request and no dialog."""
-    contexts, trouble = [], []
-
-    def start(name: str, *, width: int = 1280, axe: bool = False) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, bypass_csp=axe, offline=True
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: trouble.append(str(e)))
-        page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
-        page.on("request", lambda r: None if allowed(r.url) else trouble.append(r.url))
-        page.goto(files[name].as_uri())
-        page.wait_for_function("document.documentElement.dataset.readyMs !== undefined")
-        return page
-
-    own = {path.as_uri() for path in files.values()}
-
-    def allowed(url: str) -> bool:
-        return url in own or url.startswith(("data:", "blob:"))
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert trouble == []
 
 
 def counts(page: Page) -> dict[str, int]:

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 from tests.report.test_browser import serious
 
 from cordgap.analysis import CaseResult
-from cordgap.report.view3d import Body, view_html
+from cordgap.report.view3d import view_html
 
-CORNERS = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 30]])
-FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 SOFTWARE = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_view_has_no_serious_violation(
-    results: dict[str, CaseResult], chromium: str, axe: str, width: int, tmp_path: Path
+    results: dict[str, CaseResult], tetrahedra, chromium: str, axe: str, width: int, tmp_path: Path
 ) -> None:
-    kinds = (("cord", "#0072B2"), ("target", "#D55E00"), ("removed", "#F0E442"))
-    bodies = [
-        Body(kind, kind.title(), colour, CORNERS + 12.0 * n, FACES, 0.5)
-        for n, (kind, colour) in enumerate(kinds)
-    ]
     file = tmp_path / "view3d.html"
-    file.write_text(view_html(results["ring"], bodies, 3.0), encoding="utf-8")
+    file.write_text(
+        view_html(results["ring"], tetrahedra(("Cord", "Target", "Removed")), 3.0), encoding="utf-8"
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(SOFTWARE))
         context = browser.new_context(

@@ -12,7 +12,7 @@ from cordgap.case.structure import structure_from_contours
 from cordgap.phantom import Epidural, spine_case
 from cordgap.report.scenario_words import escc_words
 from cordgap.separation.anatomy import survey
-from cordgap.separation.escc import GRADES, _decide, grade_epidural
+from cordgap.separation.escc import GRADES, _decide, _of_cord, grade_epidural
 
 HALF, TUMOUR = 30.0, 9.0
 
@@ -66,8 +66,17 @@ CASES = {
     "sac pushed in": (
         {"front": -4.8, "sac": at_tumour(cut_front(SAC, -4.8), SAC), "canal": CANAL}, ("1b",),
     ),
+    "sac drawn as if nothing pressed on it": (
+        {"front": -4.8, "sac": SAC, "canal": CANAL}, ("1b",),
+    ),
     "cord abutted": (
         {"front": -4.0, "sac": at_tumour(cut_front(SAC, -4.0), SAC), "canal": CANAL}, ("1c",),
+    ),
+    "cord abutted, narrow behind": (
+        {
+            "front": -4.0, "sac": at_tumour(cut_front(SAC, -4.0), SAC), "canal": CANAL,
+            "cord": at_tumour(-cut_front(ellipse(5, 4), -1.5), ellipse(5, 4)),
+        }, ("1c",),
     ),
     "cord compressed, CSF behind": (
         {
@@ -114,6 +123,22 @@ def test_grade(name):
     assert (found.reason is None) == (len(expected) == 1)
 
 
+@pytest.mark.parametrize("name", ["cord abutted", "cord compressed, CSF behind"])
+def test_where_the_patient_lies_changes_nothing(name):
+    how, expected = CASES[name]
+    moved = []
+    for s in spine(**how).structures:
+        rings = [
+            np.c_[ring + np.array([31.0, -17.0]), np.full(len(ring), p.z_mm + 40.0)]
+            for p in s.planes
+            for ring in p.contours
+        ]
+        moved.append(structure_from_contours(s.roi_number, s.roi_name, rings))
+    here, there = grade(spine(**how)), grade(Case(tuple(moved), None))
+    assert there.possible == here.possible == expected
+    assert there.cord_pushed_mm == pytest.approx(here.cord_pushed_mm, abs=1e-3)
+
+
 def test_the_phantom_is_graded_by_its_gap():
     for gap, expected in ((0.0, "1c"), (1.5, "1b")):
         case = spine_case(image=False, epidural=Epidural(gap_mm=gap))
@@ -148,6 +173,12 @@ def test_a_cord_that_ends_at_the_target_leaves_compression_open():
     assert found.cord_pushed_mm is None
     assert touching.possible == ("1c", "2")
     assert "beyond the target" in touching.reason
+
+
+def test_without_a_thecal_sac_two_and_three_stay_open():
+    left, reason = _of_cord(6.0, None)
+    assert left == ("2", "3")
+    assert reason == "no thecal sac is contoured: 2 and 3 cannot be told apart"
 
 
 def test_more_is_never_graded_less():

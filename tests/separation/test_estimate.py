@@ -290,6 +290,16 @@ def test_prv_alone_stands_in():
     assert found.cord_role == "cord_prv"
 
 
+def test_a_gap_in_the_cord_beside_the_target_is_refused():
+    case = make(radial(12.0, 3.0), [circle(OUTER), circle(6.0)])
+    cord = case.structures[1]
+    gapped = replace(cord, planes=tuple(p for p in cord.planes if not 1.0 < p.z_mm < 8.0))
+    result = analyze(replace(case, structures=(case.structures[0], gapped)), Settings())
+    assert result.separation is None
+    assert "is not contoured at z = " in result.separation_reason
+    assert "neither the distance nor the cord dose there is known" in result.separation_reason
+
+
 def test_cord_not_at_the_level_of_the_target():
     case = make(radial(12.0, 3.0), [circle(OUTER), circle(6.0)], cord_half=6.0)
     target = case.structures[0]

@@ -91,6 +91,7 @@ def test_more_separation_never_allows_less(kind):
         doses = [x.dose_gy or 0.0 for x in rows]
         assert doses == sorted(doses)
         assert all(d <= MOST_SCALE * 24.0 + 1e-9 for d in doses)
+        assert {x.at_least for x in rows} <= {True, False}
 
 
 @SEEDED

@@ -50,6 +50,7 @@ def readings(contact, gradient, gaps, *, noise=0.0, covers=True):
 def test_a_known_law_is_recovered(contact, gradient, gaps):
     found = learn(readings(contact, gradient, gaps), "site")
     model = found.model
+    assert model.source == "site"
     assert model.contact_fraction == pytest.approx(contact, abs=1e-6)
     assert model.gradient_per_mm == pytest.approx(gradient, abs=1e-9)
     assert model.contact_low == pytest.approx(contact, abs=1e-6)

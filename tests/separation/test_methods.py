@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from cordgap.separation.estimators import (
     USUAL_FALL_MM,
     slope_gy_per_mm,
 )
-from cordgap.separation.split import pieces_mm3
+from cordgap.separation.split import pieces_mm3, split_finding
 
 RADIUS, OUTER = 5.0, 15.0
 
@@ -57,10 +58,12 @@ def answer(case, goal="D0.035cc[Gy]<=17", coverage=(), **how):
     return analyze(case, Settings(**how))
 
 
-HELD = answer(ring_case(12.0, 3.0))
-BROKEN = answer(ring_case(21.0, 2.4))
-NO_DOSE = answer(ring_case(None, 0.0))
-ALL = {"held": HELD, "broken": BROKEN, "no dose": NO_DOSE}
+RINGS = {"held": (12.0, 3.0), "broken": (21.0, 2.4), "no dose": (None, 0.0)}
+
+
+@cache
+def ring(name):
+    return answer(ring_case(*RINGS[name]))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ ALL = {"held": HELD, "broken": BROKEN, "no dose": NO_DOSE}
     ],
 )
 def test_who_applies(name, used, others):
-    rows = {row.method: row for row in ALL[name].separation.methods}
+    rows = {row.method: row for row in ring(name).separation.methods}
     assert list(rows) == ["trim", "plan-gradient", "isodose-recession", "population-falloff"]
     assert [m for m, row in rows.items() if row.used] == [used]
     assert {m for m, row in rows.items() if row.applies} == {used} | others
@@ -80,7 +83,7 @@ def test_who_applies(name, used, others):
         assert row.applies or (row.reason and row.required_separation_mm is None)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", RINGS)
 def test_never_a_bare_number(name):
     """Wherever a required separation stands in the document, its interval stands beside it."""
     seen = []
@@ -97,7 +100,7 @@ def test_never_a_bare_number(name):
             for value in part:
                 walk(value)
 
-    walk(separation_document(ALL[name]))
+    walk(separation_document(ring(name)))
     assert len(seen) >= 5
 
 
@@ -193,13 +196,13 @@ def test_absolute_minima_are_for_one_fraction(fractions, n):
 
 
 def test_rim_row():
-    (row,) = rows_of(HELD.separation, "D95%[%]", "rim")
+    (row,) = rows_of(ring("held").separation, "D95%[%]", "rim")
     # The coldest 5 % of the annulus from 5.7 to 13 mm, in a dose of 12 + 3 (rho - 5).
     a, b = RADIUS + 0.7, RADIUS + 8.0
     rho = np.sqrt(a**2 + 0.05 * (b**2 - a**2))
     assert row.value == pytest.approx(100 * (12 + 3 * (rho - RADIUS)) / 24, abs=1.5)
     assert row.verdict == "exceeded"
-    assert row.required_separation_mm > HELD.separation.separation_mm
+    assert row.required_separation_mm > ring("held").separation.separation_mm
 
 
 # --- receding, dose as planned ---
@@ -207,7 +210,7 @@ def test_rim_row():
 
 def test_erosion_against_the_closed_form():
     """D95 of an annulus in a radial dose, as BED with alpha/beta 10 Gy in two fractions."""
-    found = HELD.separation.erosion
+    found = ring("held").separation.erosion
     for s, bed in zip(found.receded_mm, found.target_gy, strict=True):
         a = RADIUS + 0.7 + s
         gy = 12 + 3 * (np.sqrt(a**2 + 0.05 * (OUTER**2 - a**2)) - RADIUS)
@@ -215,7 +218,7 @@ def test_erosion_against_the_closed_form():
         assert bed == pytest.approx(gy * (1 + gy / 2 / 10), abs=0.3 * (1 + gy / 10))
     assert found.rise_gy_per_mm > 0
     assert found.in_published_band is False
-    assert NO_DOSE.separation.erosion is None
+    assert ring("no dose").separation.erosion is None
 
 
 # --- a target that decompression cuts in two ---
@@ -232,6 +235,27 @@ def test_target_split_by_decompression():
     (split,) = [f for f in found.findings if f.code == "target-split-by-decompression"]
     assert "in 2 pieces" in split.message
     assert found.status == "ok"
+
+
+def test_the_pieces_are_named_with_their_volumes_largest_first():
+    """Lobes of 1 and 2 cc, joined by a bridge of 0.25 cc that is taken away."""
+    bridge, small, large = (
+        np.stack(np.meshgrid(np.arange(*x), *[np.arange(0.0, n)] * 2), axis=-1).reshape(-1, 3)
+        for x, n in (((10.0, 20.0), 5), ((0.0, 10.0), 10), ((20.0, 40.0), 10))
+    )
+    points = np.concatenate([bridge, small, large])
+    keep = np.arange(len(points)) >= len(bridge)
+    anatomy = SimpleNamespace(
+        cells=SimpleNamespace(
+            keep=lambda mm: keep, points_mm=points, volume_mm3=np.ones(len(points))
+        ),
+        target_structure=SimpleNamespace(roi_name="GTV"),
+    )
+    found = split_finding(anatomy, 2.5)
+    assert found.code == "target-split-by-decompression"
+    assert "2.5 mm would leave 'GTV' in 2 pieces (2.0, 1.0 cc); it has 1 now" in found.message
+    keep[:] = True
+    assert split_finding(anatomy, 2.5) is None
 
 
 def test_pieces():

@@ -13,7 +13,9 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.metrics import parse_goal
 from cordgap.separation.estimate import parse_sextants
-from cordgap.separation.result import SEXTANTS
+from cordgap.separation.estimators import Estimate
+from cordgap.separation.reach import Reach
+from cordgap.separation.result import SEXTANTS, InTheWay
 
 GAP, FAR = 0.7, 3.0
 LIMIT = parse_goal("D0.035cc[Gy]<=17")
@@ -212,3 +214,20 @@ def test_not_enough_even_on_all_sides_is_said_first():
     found = answer(flat, FRONT)
     assert found.status == "not reachable within max-mm"
     assert found.in_the_way == ()
+
+
+def test_what_stands_in_the_way_takes_the_number_away():
+    """By hand: 3 mm needed, 2.5 mm of tumour behind and 3.2 mm beside it stay."""
+    near, far = InTheWay("posterior", 2.5), InTheWay("left", 3.2)
+    needed = Estimate("plan-gradient", 3.0, (2.6, 3.4))
+    reach = Reach(None, None, ("anterior",), (near, far))
+    found, blocking = reach.bound(needed, lambda: needed)
+    assert blocking == (near,)
+    assert (found.required_mm, found.interval_mm, found.reachable) == (None, None, False)
+    assert "3.0 mm (2.6–3.4) would be needed on all sides" in found.reason
+    assert "(2.5 mm posterior): the cord dose is bound by what stays" in found.reason
+    free = Reach(None, None, ("anterior",), (far,))
+    assert free.bound(needed, lambda: needed) == (needed, ())
+    # Trim has read what is left of all sides: nothing is to be held against it.
+    trimmed = Estimate("trim", 3.0, (2.6, 3.4))
+    assert reach.bound(trimmed, lambda: needed) == (trimmed, ())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.solid import build_solid
 from cordgap.dvh.surface import surface_of
-from cordgap.separation.recession import recede
+from cordgap.separation import estimators
+from cordgap.separation.recession import Recession, read_dose, recede
 
 RADIUS = 5.0
 
@@ -72,6 +75,26 @@ def test_more_is_asked_for_less():
     assert (np.diff(asked) > 0).all()
 
 
+def test_the_last_step_counts_and_nothing_beyond_it():
+    march = Recession(np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.8, 0.6]))
+    assert [march.for_share_mm(s) for s in (0.9, 0.8, 0.6)] == pytest.approx([0.25, 0.5, 1.0])
+    assert march.for_share_mm(0.59) is None
+
+
+def test_the_bound_and_its_interval(monkeypatch):
+    """3 mm now, 2 mm of recession to 80 %: half of the way back is the least, 0.25 mm the rest."""
+    march = Recession(np.array([0.0, 2.0, 4.0]), np.array([1.0, 0.8, 0.6]))
+    monkeypatch.setattr(estimators, "recede", lambda *a, **how: march)
+    anatomy = SimpleNamespace(
+        gap=SimpleNamespace(separation_mm=3.0), dose="there", cord=None, target_surface=None
+    )
+    limits = [SimpleNamespace(allowed_factor=f, id=f"at {f}") for f in (0.9, 0.8)]
+    found = estimators.isodose_recession(anatomy, limits, max_mm=10.0)
+    assert found.required_mm == pytest.approx(5.0)
+    assert found.interval_mm == pytest.approx((3.0 + 0.5 * 2.0 - 0.25, 5.25))
+    assert found.binding == "at 0.8"
+
+
 def test_cord_outside_the_dose_has_no_answer():
     small = dose(lambda x, y, z: 20.0, half=4.0)
     assert recede(small, CORD, FRONT, to_share=0.8, max_mm=10.0) is None
@@ -79,3 +102,12 @@ def test_cord_outside_the_dose_has_no_answer():
 
 def test_no_dose_no_answer():
     assert recede(dose(lambda x, y, z: 0.0), CORD, FRONT, to_share=0.8, max_mm=10.0) is None
+
+
+def test_beyond_the_grid_the_dose_is_that_of_its_edge():
+    field = dose(lambda x, y, z: 20 + x - 2 * y + 0.5 * z, half=4.0)
+    lower, upper = field.geometry.lower_mm, field.geometry.upper_mm
+    inside = np.array([lower, upper, 0.5 * (lower + upper)])
+    outside = np.array([lower - 3.0, upper + 2.0, 0.5 * (lower + upper)])
+    assert read_dose(field, outside) == pytest.approx(read_dose(field, inside))
+    assert read_dose(field, inside[:1])[0] == pytest.approx(20 + lower @ (1, -2, 0.5))

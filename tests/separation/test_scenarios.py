@@ -168,6 +168,10 @@ def test_a_contour_error_counts_as_a_shift_of_the_surface():
     found = run("block", replace(MODEL, parts=parts, scenarios=400))
     # The hottest 0.035 cc lies 0.3 mm inside the surface of a cord of 5 mm: 94 % of the growth.
     assert found.dose_gy.std() == pytest.approx(SLOPE * 0.95, rel=0.08)
+    # The curve counts the scenarios that a separation suffices for.
+    at = found.curve.separation_mm[:, None]
+    enough = np.mean(found.required_mm[None, :] <= at + 1e-6, axis=1)
+    np.testing.assert_allclose(found.curve.probability, enough, atol=1 / found.required_mm.size)
 
 
 def test_probabilities_rise_with_separation_and_match_the_rows():

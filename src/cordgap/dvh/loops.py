@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
+# A vertex so near to a ray, as an angle, lies on it.
+ON_RAY = 1e-10
+
 
 def loft_vertices(
     lower: IntArray,
@@ -417,7 +420,7 @@ def polar_profiles(
             y[j] -= cy
         # Walk the ring with the area on its left.
         ahead = 1 if twice > 0 else -1
-        ray = int(np.ceil(np.arctan2(y[0], x[0]) / step))
+        ray = int(np.ceil((np.arctan2(y[0], x[0]) - ON_RAY) / step))
         last = ray + m
         turns, least = 0, 1.0
         is_star = True
@@ -441,7 +444,9 @@ def polar_profiles(
             # Rays that this edge meets; what rounding leaves goes to the last edge.
             while ray < last:
                 to = ray % m
-                if c < n - 1 and directions[to, 0] * y[b] - directions[to, 1] * x[b] <= 0:
+                # A vertex on the ray is not beyond it: of radial edges the last counts.
+                beyond = directions[to, 0] * y[b] - directions[to, 1] * x[b]
+                if c < n - 1 and beyond <= ON_RAY * (abs(x[b]) + abs(y[b])):
                     break
                 over = directions[to, 0] * ey - directions[to, 1] * ex
                 radial = abs(over) < 1e-12

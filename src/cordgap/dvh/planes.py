@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cordgap.case.structure import ContourPlane
 from cordgap.dvh import compiled
+from cordgap.dvh.loops import ON_RAY
 from cordgap.dvh.sections import next_vertex
 
 FloatArray = NDArray[np.float64]
@@ -205,7 +206,7 @@ def profiles_of(contours: Sequence[FloatArray]) -> list[Profile | None]:
     # Rings one after the other: which edge does each ray meet? Where edges are radial the angle
     # does not advance: the last of them counts.
     apart = 16.0 * np.arange(size.size)
-    wanted = (_ANGLES - angle[first][:, None]) % (2 * np.pi) + apart[:, None]
+    wanted = (_ANGLES - angle[first][:, None] + ON_RAY) % (2 * np.pi) + apart[:, None]
     edge = np.searchsorted(walked + apart[which], wanted, side="right") - 1
     ex, ey = x[after] - x, y[after] - y
     across = DIRECTIONS[:, 0] * ey[edge] - DIRECTIONS[:, 1] * ex[edge]

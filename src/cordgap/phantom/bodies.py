@@ -15,11 +15,16 @@ import numpy as np
 from cordgap.case.case import Case, Prescription
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import Structure, structure_from_contours
-from cordgap.phantom.shapes import PHANTOM_FRAME_UID, FloatArray, make_case, segment_area
+from cordgap.phantom.shapes import (
+    PHANTOM_FRAME_UID,
+    FloatArray,
+    gauss_legendre,
+    make_case,
+    segment_area,
+)
 
 Function = Callable[[FloatArray], FloatArray]
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(800)
-_ANGLE_NODES, _ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(200)
+_N_NODES, _N_ANGLES = 800, 200
 _SOBOL_LOG2 = 18
 # How far the samples of a dose grid lie off the centre of the body.
 SHIFT_MM = (0.413, -0.291, 0.157)
@@ -53,9 +58,8 @@ class Body:
         ends.append(self.high_mm + self.caps_mm[1])
         half = 0.5 * np.diff(ends)
         middle = ends[:-1] + half
-        return (middle[:, None] + half[:, None] * _NODES).ravel(), (
-            half[:, None] * _WEIGHTS
-        ).ravel()
+        nodes, weights = gauss_legendre(_N_NODES)
+        return (middle[:, None] + half[:, None] * nodes).ravel(), (half[:, None] * weights).ravel()
 
     def _radius(self, a: FloatArray) -> FloatArray:
         return self.radius(np.clip(a, self.low_mm, self.high_mm))
@@ -76,11 +80,13 @@ class Body:
             return lambda u: float(w @ segment_area(radius, u - centre))
         first, last = self.low_mm - self.caps_mm[0], self.high_mm + self.caps_mm[1]
 
+        nodes, weights = gauss_legendre(_N_NODES)
+
         def beyond(u: float) -> float:
             edges = np.clip([u, self.low_mm, self.high_mm, last], max(u, first), last)
             half = 0.5 * np.diff(edges)
-            at = (edges[:-1] + half)[:, None] + half[:, None] * _NODES
-            return float(np.sum(half[:, None] * _WEIGHTS * np.pi * self._radius(at) ** 2))
+            at = (edges[:-1] + half)[:, None] + half[:, None] * nodes
+            return float(np.sum(half[:, None] * weights * np.pi * self._radius(at) ** 2))
 
         return beyond
 
@@ -106,17 +112,18 @@ class Body:
         a, w = self._pieces()
         radius = self._radius(a)
         disc = np.pi * radius**2
+        nodes, weights = gauss_legendre(_N_ANGLES)
         if field.axis == self.axis:
             return float(w @ (disc * field.dose(a)) / (w @ disc))
         if field.axis is None:
-            rho = 0.5 * (_ANGLE_NODES + 1)
-            mean = 0.5 * (field.dose(rho * radius[:, None]) * 2 * rho) @ _ANGLE_WEIGHTS
+            rho = 0.5 * (nodes + 1)
+            mean = 0.5 * (field.dose(rho * radius[:, None]) * 2 * rho) @ weights
         else:
             others = [i for i in range(3) if i != self.axis]
             centre = self.centre(a)[others.index(field.axis)]
-            angle = 0.5 * np.pi * _ANGLE_NODES
+            angle = 0.5 * np.pi * nodes
             u = centre[:, None] + radius[:, None] * np.sin(angle)
-            mean = (field.dose(u) * np.cos(angle) ** 2) @ _ANGLE_WEIGHTS
+            mean = (field.dose(u) * np.cos(angle) ** 2) @ weights
         return float(w @ (disc * mean) / (w @ disc))
 
     def contours(self, z_mm: FloatArray, vertex_mm: float) -> list[FloatArray]:

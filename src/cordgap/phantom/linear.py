@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from cordgap.case.case import Case, Prescription
@@ -21,6 +19,7 @@ from cordgap.phantom.shapes import (
     cord_contours,
     dose_geometry,
     dose_grid,
+    gauss_legendre,
     make_case,
     make_structure,
     segment_area,
@@ -74,7 +73,7 @@ def exact_cord_dose_gy(volume_cc: float, *, cord: CordShape, dose: LinearDose) -
     if in_plane == 0.0:  # dose depends on z alone: the hottest volume is a slab at one end
         length = volume_cc * 1000 / (np.pi * cord.radius_mm**2)
         return float(dose.at_centre_gy + abs(gz) * (half - length))
-    nodes, weights = _quadrature()
+    nodes, weights = gauss_legendre(_N_NODES)
     z = nodes * half
     shift = cord.centre_at(z) - np.array(cord.centre_mm)
     at_axis = dose.at_centre_gy + shift @ np.array([gx, gy]) + gz * z
@@ -154,12 +153,6 @@ def _linear_dose(
 
 def _round_prescription(dose: LinearDose) -> Prescription:
     return Prescription(dose.at_centre_gy, 1, "phantom")
-
-
-@cache
-def _quadrature() -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(_N_NODES)
-    return nodes, weights
 
 
 def _check_volume(volume_cc: float, total_cc: float) -> None:

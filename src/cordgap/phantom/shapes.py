@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -234,6 +235,18 @@ def dose_grid(geometry: GridGeometry, dose_gy: FloatArray) -> DoseGrid:
     """Wrap dose samples, read-only."""
     dose_gy.flags.writeable = False
     return DoseGrid(geometry, lambda slices: dose_gy[slices])
+
+
+@cache
+def gauss_legendre(nodes: int) -> tuple[FloatArray, FloatArray]:
+    """Return places in (-1, 1) and weights of the Gauss-Legendre rule, computed once.
+
+    SciPy solves a banded problem: 2,000 nodes take it 0.1 s and numpy's dense one 5 s.
+    """
+    from scipy.special import roots_legendre
+
+    places, weights = roots_legendre(nodes)
+    return places, weights
 
 
 def segment_area(radius: ArrayLike, distance: FloatArray) -> FloatArray:

@@ -47,7 +47,7 @@ def list_html(folder: Path) -> str:
             document=results_document(folder),
             pages=PAGES,
             quote=quote,
-            script_hash=script_hash(_SCRIPT),
+            script_hashes=[script_hash(_SCRIPT)],
         )
     )
     return page

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cordgap.case.transform import RigidTransform
 from cordgap.dvh.solid import Solid
-from cordgap.dvh.surface import contains
+from cordgap.dvh.surface import contains, search_tree
 from cordgap.errors import Finding, GeometryMismatchError
 from cordgap.separation.anatomy import Anatomy
 from cordgap.separation.gap import (
@@ -158,8 +158,6 @@ def _centres(gaps: GapMap) -> FloatArray:
 
 def _carry(after: GapMap, before: GapMap, to_before: RigidTransform) -> GapMap:
     """Put the gaps after on the levels and directions before: each takes the nearest cell."""
-    from scipy.spatial import cKDTree
-
     known = np.flatnonzero(np.isfinite(after.centre_mm).all(axis=1))
     level = to_before.apply(np.c_[after.centre_mm[known], after.level_mm[known]])[:, 2]
     angle = np.radians(after.direction_deg)
@@ -175,7 +173,7 @@ def _carry(after: GapMap, before: GapMap, to_before: RigidTransform) -> GapMap:
 
     gap = np.full(before.gap_mm.shape, np.nan)
     if known.size and before.level_mm.size:
-        distance, index = cKDTree(places(level, turned)).query(
+        distance, index = search_tree(places(level, turned)).query(
             places(before.level_mm, before.direction_deg)
         )
         values = after.gap_mm[known].ravel()[index]
