@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from cordgap.case.case import Case, Prescription
 from cordgap.case.grid import DoseGrid, GridGeometry
 from cordgap.case.structure import structure_from_contours
 from cordgap.dvh.metrics import parse_goal
+from cordgap.separation import reach
 from cordgap.separation.estimate import parse_sextants
 from cordgap.separation.estimators import Estimate
 from cordgap.separation.reach import Reach
@@ -231,3 +234,28 @@ def test_what_stands_in_the_way_takes_the_number_away():
     # Trim has read what is left of all sides: nothing is to be held against it.
     trimmed = Estimate("trim", 3.0, (2.6, 3.4))
     assert reach.bound(trimmed, lambda: needed) == (trimmed, ())
+
+
+@dataclass(frozen=True)
+class Around:
+    """As much of an anatomy as is asked for: points of the target, told by their direction."""
+
+    cells: object
+    target_surface: object
+    cord_surface: object
+    map: object = None
+
+
+def test_what_lies_within_half_a_cell_of_a_cleared_sextant_goes_with_it(monkeypatch):
+    """Cells of 5 degrees: the border at 30 degrees on either side is at 32.5 for what stays."""
+    angles = np.array([0.0, 29.0, 32.0, 33.0, -29.0, -32.0, -33.0])
+    monkeypatch.setattr(reach, "directions_of", lambda points, of: points[:, 0] % 360.0)
+    points = np.c_[angles, np.arange(angles.size), np.zeros(angles.size)]
+    around = Around(
+        cells=SimpleNamespace(clear_only=lambda names: None),
+        target_surface=SimpleNamespace(points_mm=points),
+        # The second coordinate stands for the distance to the cord.
+        cord_surface=SimpleNamespace(distance_mm=lambda at, limit_mm: at[:, 1] + 0.5),
+    )
+    found = reach.clear_only(around, [SEXTANTS[0]], 8.0)
+    assert found.staying == (InTheWay(SEXTANTS[1], 3.5), InTheWay(SEXTANTS[5], 6.5))
