@@ -303,14 +303,14 @@ def _json_loads() -> Callable[[bytes], object] | None:
 
 
 def _parse_any(stripped: bytes) -> NDArray[np.float64]:
-    if len(stripped) <= _SHORT_LIST and not stripped.translate(None, _OF_NUMBERS):
-        return np.array([float(v) for v in stripped.split(b"\\")])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            return np.fromstring(stripped.decode("ascii"), dtype=np.float64, sep="\\")
-        except DeprecationWarning:
-            return np.array([float(v) for v in stripped.split(b"\\")])
+    if len(stripped) > _SHORT_LIST or stripped.translate(None, _OF_NUMBERS):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                return np.fromstring(stripped.decode("ascii"), dtype=np.float64, sep="\\")
+            except DeprecationWarning:
+                pass
+    return np.array([float(v) for v in stripped.split(b"\\")])
 
 
 def whole_number(ds: Dataset, keyword: str) -> int | None:

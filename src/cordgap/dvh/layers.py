@@ -167,11 +167,22 @@ class Slab:
 
 
 @dataclass(frozen=True, eq=False)
-class Slabs:
-    """Slabs that follow each other, each with the cross-section of its plane."""
+class _Several:
+    """Layers that follow each other, from ``bottom_mm`` to ``top_mm`` (n,) each."""
 
     bottom_mm: FloatArray
     top_mm: FloatArray
+
+    @property
+    def ends_mm(self) -> tuple[float, float]:
+        """Lowest and highest z."""
+        return float(self.bottom_mm[0]), float(self.top_mm[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Slabs(_Several):
+    """Slabs that follow each other, each with the cross-section of its plane."""
+
     planes: tuple[Plane, ...]
 
     @property
@@ -179,11 +190,6 @@ class Slabs:
         """Volume, exact."""
         area = np.array([plane.area_mm2 for plane in self.planes])
         return float((area * (self.top_mm - self.bottom_mm)).sum())
-
-    @property
-    def ends_mm(self) -> tuple[float, float]:
-        """Lowest and highest z."""
-        return float(self.bottom_mm[0]), float(self.top_mm[-1])
 
     @property
     def layers(self) -> tuple[Slab, ...]:
@@ -233,7 +239,7 @@ class Slabs:
 
 
 @dataclass(frozen=True, eq=False)
-class Lofts:
+class Lofts(_Several):
     """Lofts that follow each other, between profiles that are given once.
 
     Parameters
@@ -247,8 +253,6 @@ class Lofts:
     profiles : Profiles
     """
 
-    bottom_mm: FloatArray
-    top_mm: FloatArray
     lower: IntArray
     upper: IntArray
     hold_area: NDArray[np.bool_]
@@ -273,11 +277,6 @@ class Lofts:
         area, change = self.profiles.area_mm2[self.lower], self.profiles.area_mm2[self.upper]
         mean = area + 0.5 * (at_bottom + at_top) * (change - area)
         return float((mean * (self.top_mm - self.bottom_mm)).sum())
-
-    @property
-    def ends_mm(self) -> tuple[float, float]:
-        """Lowest and highest z."""
-        return float(self.bottom_mm[0]), float(self.top_mm[-1])
 
     @property
     def layers(self) -> tuple[Loft, ...]:

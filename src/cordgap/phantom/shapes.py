@@ -246,6 +246,7 @@ def gauss_legendre(nodes: int) -> tuple[FloatArray, FloatArray]:
     from scipy.special import roots_legendre
 
     places, weights = roots_legendre(nodes)
+    places.flags.writeable = weights.flags.writeable = False
     return places, weights
 
 

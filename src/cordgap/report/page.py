@@ -104,7 +104,7 @@ def page_html(
         parts=PARTS,
         document=document,
         explorer=explorer,
-        script_hashes=[script_hash(name) for name in _SCRIPTS],
+        script_hashes=[script_hash(name) for name in _SCRIPTS] if explorer else ["'none'"],
         previous=previous_html(environment, result, document),
         sentence=answer_sentence(result),
         method=method_words(s) if s is not None else None,
